@@ -1,0 +1,1 @@
+"""Tenants, credentials, sending domains and their keys, shared settings."""

@@ -1,0 +1,202 @@
+"""The shared settings as one immutable value, and the questions asked of it.
+
+:class:`Directory` is read from the database once and replaced as a whole when a version
+changes; look-ups are dictionary reads, so rules and drivers use it on the loop.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from ipaddress import IPv4Network, IPv6Network
+
+from mailwright.ids import (
+    CredentialId,
+    PoolId,
+    SendingDomainId,
+    SourceId,
+    StreamId,
+    TenantId,
+)
+
+
+class StreamClass(IntEnum):
+    """How a stream's mail is treated; the number is what the database keeps."""
+
+    TRANSACTIONAL = 0  # goes first; the recipient expects it
+    BULK = 1  # can be left; must be signed with an aligned key
+
+
+class Scope(StrEnum):
+    """What a credential may do."""
+
+    SEND = "send"  # submit mail, by SMTP and HTTP
+    CONTROL = "control"  # choose campaign, stream, pool and time by X-Mailwright-*
+    READ = "read"  # read messages and events of its tenant
+    MANAGE = "manage"  # change its tenant's settings
+
+
+class Proof(StrEnum):
+    """How a sending domain was proven."""
+
+    DNS = "dns"  # its DKIM key was seen in DNS
+    OPERATOR = "operator"  # the operator vouches for it
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Who owns credentials, sending domains, suppressions and quotas."""
+
+    id: TenantId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A kind of mail that a recipient can leave separately."""
+
+    id: StreamId
+    tenant: TenantId
+    name: str
+    stream_class: StreamClass
+    pool: PoolId
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An API key and SMTP login.
+
+    Attributes:
+        secret_hash: SHA-256 of the secret; ``None`` when it only serves listeners that
+            are open to named networks.
+        stream: where its mail goes when it names none.
+    """
+
+    id: CredentialId
+    tenant: TenantId
+    name: str
+    secret_hash: bytes | None
+    scopes: frozenset[Scope]
+    stream: StreamId
+
+
+@dataclass(frozen=True, slots=True)
+class DkimKey:
+    """A signing key of a sending domain; the private part stays in the key ring."""
+
+    selector: str
+    algorithm: str  # rsa-sha256 | ed25519-sha256
+    is_primary: bool
+    is_retired: bool
+    is_revoked: bool
+    sealed_key: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendingDomain:
+    """A From domain of one tenant.
+
+    Attributes:
+        domain: A-labels, lower case.
+        is_proven: usable: its proof was given.
+        keys: primary first.
+    """
+
+    id: SendingDomainId
+    tenant: TenantId
+    domain: str
+    return_path_domain: str
+    proof: Proof
+    is_proven: bool
+    keys: tuple[DkimKey, ...]
+
+    @property
+    def primary_key(self) -> DkimKey | None:
+        """The key that signs what is accepted now."""
+        for key in self.keys:
+            if key.is_primary and not key.is_retired and not key.is_revoked:
+                return key
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A sending IP address with its EHLO name.
+
+    Attributes:
+        address: ``""`` lets the system choose (one-address hosts, tests).
+    """
+
+    id: SourceId
+    name: str
+    address: str
+    ehlo_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Weighted sources. Weights are positive integers."""
+
+    id: PoolId
+    name: str
+    sources: tuple[tuple[Source, int], ...]
+    overflow: PoolId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A next hop for a recipient domain instead of its MX.
+
+    Attributes:
+        domain: A-labels, or ``"*"`` for every domain that has no route of its own.
+        tls: ``none | opportunistic | required`` (required: verified).
+        pipelining: ``none | commands | transactions``.
+        sealed_password: id in the key ring, or ``None``.
+    """
+
+    id: int
+    domain: str
+    host: str
+    port: int
+    pipelining: str
+    tls: str
+    login: str
+    sealed_password: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """All shared settings of one version.
+
+    Attributes:
+        credentials: by name (the SMTP login and the id inside an API key).
+        sending_domains: by domain; live ones only.
+        streams_by_name: by (tenant, name).
+    """
+
+    version: int
+    tenants: Mapping[TenantId, Tenant]
+    credentials: Mapping[str, Credential]
+    credentials_by_id: Mapping[CredentialId, Credential]
+    sending_domains: Mapping[str, SendingDomain]
+    sending_domains_by_id: Mapping[SendingDomainId, SendingDomain]
+    streams: Mapping[StreamId, Stream]
+    streams_by_name: Mapping[tuple[TenantId, str], Stream]
+    pools: Mapping[PoolId, Pool]
+    pools_by_name: Mapping[str, Pool]
+    sources: Mapping[SourceId, Source]
+    routes: Mapping[str, Route]
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def sending_domain_for(self, tenant: TenantId, domain: str) -> SendingDomain | None:
+        """Return the proven sending domain ``domain`` of ``tenant``, else ``None``.
+
+        Another tenant's domain is ``None`` too: nothing tells the two cases apart.
+        """
+        found = self.sending_domains.get(domain)
+        if found is None or found.tenant != tenant or not found.is_proven:
+            return None
+        return found
+
+    def route_for(self, domain: str) -> Route | None:
+        """Return the route of ``domain``, or the one for every domain, or ``None``."""
+        return self.routes.get(domain) or self.routes.get("*")

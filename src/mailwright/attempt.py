@@ -1,0 +1,67 @@
+"""What a delivery session is handed, and what it gives back."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from mailwright.ids import DeliveryId, MessageId, SendingDomainId
+from mailwright.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One delivery, claimed durably (its row says ``sending``), with its message.
+
+    Attributes:
+        attempt: number of this attempt, from 1; settling is conditional on it.
+        header: stored header section with its final empty line.
+        body: stored body.
+        recipient: canonical address.
+        reverse_path: canonical address; ``""`` is the null reverse-path.
+        accepted_at: DKIM ``t=``, so that a retry has the same octets.
+        selector: of the DKIM key that signs it.
+        notify: RFC 3461 NOTIFY keywords joined by commas, or ``""``.
+    """
+
+    delivery: DeliveryId
+    attempt: int
+    message: MessageId
+    header: bytes
+    body: bytes
+    recipient: str
+    reverse_path: str
+    accepted_at: datetime
+    sending_domain: SendingDomainId
+    selector: str
+    notify: str = ""
+    orcpt: str = ""
+    ret: str = ""
+    envid: str = ""
+
+
+class End(Enum):
+    """How an attempt ended."""
+
+    REPLIED = "replied"  # there is a verdict: ``reply``
+    AMBIGUOUS = "ambiguous"  # lost between the final dot and its reply
+    NOT_OFFERED = "not offered"  # no content went out; the attempt does not count
+    UNSIGNABLE = "unsignable"  # must be signed and cannot be: waits; does not count
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of one delivery.
+
+    Attributes:
+        reply: the receiver's, or a local one that says what happened.
+        hop: host name and address that was spoken to, or ``""``.
+        tls: protocol version, or ``""`` for clear text.
+        edits: what the session edited for this receiver.
+    """
+
+    parcel: Parcel
+    end: End
+    reply: Reply
+    hop: str = ""
+    tls: str = ""
+    edits: tuple[str, ...] = ()

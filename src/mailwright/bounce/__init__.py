@@ -1,0 +1,1 @@
+"""What replies mean and who must not be mailed."""

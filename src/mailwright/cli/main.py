@@ -1,0 +1,36 @@
+"""The ``mailwright`` command: one file per command group, put together here."""
+
+from typing import Annotated
+
+import typer
+
+from mailwright import __version__
+
+app = typer.Typer(
+    name="mailwright",
+    help="A self-hosted mass mail transfer agent that keeps receivers' trust.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mailwright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print it."),
+    ] = False,
+) -> None:
+    """A self-hosted mass mail transfer agent that keeps receivers' trust."""
+
+
+def main() -> None:
+    """Run the command line; the console script's entry point."""
+    app()

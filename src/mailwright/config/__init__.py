@@ -1,0 +1,1 @@
+"""The node's settings file: schema, loading, units."""

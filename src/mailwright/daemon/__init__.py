@@ -1,0 +1,1 @@
+"""Wiring and lifecycle: the one place that knows all rooms."""

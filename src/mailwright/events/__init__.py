@@ -1,0 +1,1 @@
+"""Event types, the append-only log, cursors."""

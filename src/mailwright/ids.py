@@ -1,0 +1,117 @@
+"""Ids: (node, counter) in 64 bits inside, strings with the accept day outside.
+
+An id is never random: rows that are written together lie together. Outside it is
+``msg_20261122_00000g40002p``: kind, the UTC day on which it was accepted (it names the
+day table that holds what is final), and the 64 bits in Crockford's base32.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Final, NewType
+
+TenantId = NewType("TenantId", int)
+CredentialId = NewType("CredentialId", int)
+StreamId = NewType("StreamId", int)
+SendingDomainId = NewType("SendingDomainId", int)
+PoolId = NewType("PoolId", int)
+SourceId = NewType("SourceId", int)
+CampaignId = NewType("CampaignId", int)
+MessageId = NewType("MessageId", int)
+DeliveryId = NewType("DeliveryId", int)
+LineId = NewType("LineId", int)
+NodeId = NewType("NodeId", int)
+#: HMAC-SHA256(subject key, canonical address), the first 16 octets.
+Subject = NewType("Subject", bytes)
+
+#: 63 bits are usable in every SQL engine: 10 for the node, 53 for its counter.
+NODE_BITS: Final = 10
+COUNTER_BITS: Final = 53
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUE: Final = {char: value for value, char in enumerate(_ALPHABET)}
+_PUBLIC: Final = re.compile(r"([a-z]{3})_([0-9]{8})_([0-9a-hjkmnp-tv-z]{13})")
+
+
+class Kind(StrEnum):
+    """What a public id names; the prefix of its string."""
+
+    MESSAGE = "msg"
+    DELIVERY = "dlv"
+    CAMPAIGN = "cmp"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicId:
+    """A public id, taken apart."""
+
+    kind: Kind
+    day: date
+    number: int
+
+
+def format_public(kind: Kind, accepted_at: datetime, number: int) -> str:
+    """Return the string by which clients know ``number``, accepted at ``accepted_at``."""
+    digits = []
+    for _ in range(13):
+        digits.append(_ALPHABET[number & 31])
+        number >>= 5
+    return f"{kind}_{accepted_at.astimezone(UTC):%Y%m%d}_{''.join(reversed(digits))}"
+
+
+def parse_public(text: str, kind: Kind) -> PublicId | None:
+    """Return the parts of ``text``, or ``None`` when it is no public id of ``kind``.
+
+    Total: garbage is ``None``, so a caller can answer 404 without a try.
+    """
+    match = _PUBLIC.fullmatch(text)
+    if match is None or match[1] != kind:
+        return None
+    try:
+        day = date.fromisoformat(match[2])
+    except ValueError:
+        return None
+    number = 0
+    for char in match[3]:
+        number = number << 5 | _VALUE[char]
+    if number >= 1 << (NODE_BITS + COUNTER_BITS):
+        return None
+    return PublicId(kind, day, number)
+
+
+class IdBlock:
+    """Hands out this node's ids from blocks that the store reserved.
+
+    ``refill`` is called when less than half a block is left; it must reserve and commit
+    the next block (raising the node's durable high-water mark) and then call
+    :meth:`extend`. An id is thus never given out twice, whatever dies in between.
+    """
+
+    def __init__(self, node: NodeId, first: int, size: int, refill: Callable[[], None]):
+        self._base = node << COUNTER_BITS
+        self._next = first
+        self._end = first + size
+        self._low = size // 2
+        self._refill = refill
+        self._refilling = False
+
+    def take(self) -> int:
+        """Return the next id.
+
+        Raises:
+            RuntimeError: the block ran out before the store reserved the next one.
+        """
+        number = self._next
+        if number >= self._end:
+            raise RuntimeError("the reserved block of ids is used up")
+        self._next = number + 1
+        if self._end - self._next < self._low and not self._refilling:
+            self._refilling = True
+            self._refill()
+        return self._base | number
+
+    def extend(self, end: int) -> None:
+        """Add what the store has reserved, up to counter ``end`` (exclusive)."""
+        self._end = end
+        self._refilling = False

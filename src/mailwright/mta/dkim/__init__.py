@@ -1,0 +1,1 @@
+"""DKIM signing and its records (RFC 6376, RFC 8301, RFC 8463)."""

@@ -1,0 +1,1 @@
+"""The closed list of edits to a message, by octet range."""

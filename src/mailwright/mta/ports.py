@@ -1,0 +1,52 @@
+"""What the MTA needs of other rooms; ``daemon/wiring.py`` plugs them in."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from mailwright.attempt import Attempt, Parcel
+from mailwright.site import Profile
+from mailwright.store.statements import Bound
+from mailwright.submission import Accepted, Submission
+
+
+class Intake(Protocol):
+    """Makes submissions durable."""
+
+    async def accept(
+        self, submission: Submission, guards: Sequence[Bound] = ()
+    ) -> Accepted:
+        """Return when the message and all its deliveries are committed and synced.
+
+        ``guards`` commit with the message (the row of a repeatable create). Shielded:
+        cancelling the caller (a client that disconnects) neither undoes nor interrupts
+        a commit that has begun.
+
+        Raises:
+            NotAcceptedError: nothing is stored (disk full, overload, patience over).
+            PatienceOverError: it cannot be known in time; close without a reply.
+            StoreConflictError: a guard's key is already there; nothing is stored.
+        """
+        ...
+
+
+class Feed(Protocol):
+    """Where a connection gets deliveries and reports what became of them."""
+
+    async def take(self, want: int) -> Sequence[Parcel]:
+        """Return up to ``want`` claimed deliveries, waiting a while for the first.
+
+        Empty: nothing came within the idle time, or the node is stopping; close.
+        """
+        ...
+
+    def settle(self, attempt: Attempt) -> None:
+        """Report the end of an attempt. Never blocks; every taken parcel gets one."""
+        ...
+
+
+class Profiles(Protocol):
+    """Knows how providers want to be treated."""
+
+    def profile_of(self, hosts: Sequence[str]) -> Profile:
+        """Return the profile for a site with these MX hosts, most preferred first."""
+        ...

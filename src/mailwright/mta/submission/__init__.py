@@ -1,0 +1,1 @@
+"""SMTP submission: the hardened aiosmtpd door."""

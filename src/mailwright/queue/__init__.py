@@ -1,0 +1,1 @@
+"""Deliveries, lines, lanes, retries: what leaves next."""

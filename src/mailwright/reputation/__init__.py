@@ -1,0 +1,1 @@
+"""Sites, providers, permits: what receivers let us do."""

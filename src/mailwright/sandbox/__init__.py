@@ -1,0 +1,1 @@
+"""A captive internet to rehearse against: DNS and receivers."""

@@ -1,0 +1,1 @@
+"""Durable state: one writing connection, group commit, units of work."""
