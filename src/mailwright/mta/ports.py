@@ -1,23 +1,28 @@
 """What the MTA needs of other rooms; ``daemon/wiring.py`` plugs them in."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 from mailwright.attempt import Attempt, Parcel
 from mailwright.site import Profile
 from mailwright.store.statements import Bound
 from mailwright.submission import Accepted, Submission
 
+#: Makes the statements that commit with a message, once its ids are given. Called on
+#: the event loop, once, before the unit is handed to the store; never blocks.
+Guards: TypeAlias = Callable[[Accepted], Sequence[Bound]]
+
 
 class Intake(Protocol):
     """Makes submissions durable."""
 
     async def accept(
-        self, submission: Submission, guards: Sequence[Bound] = ()
+        self, submission: Submission, guards: Guards | None = None
     ) -> Accepted:
         """Return when the message and all its deliveries are committed and synced.
 
-        ``guards`` commit with the message (the row of a repeatable create). Shielded:
+        ``guards`` commit with the message (the row of a repeatable create: it keeps the
+        answer, which holds ids, so it is made from what will be returned). Shielded:
         cancelling the caller (a client that disconnects) neither undoes nor interrupts
         a commit that has begun.
 
