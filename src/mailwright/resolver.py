@@ -40,7 +40,7 @@ MAX_TTL_S: Final = 86_400.0
 MAX_NEGATIVE_TTL_S: Final = 300.0
 STALE_S: Final = 86_400.0  # past its time, a positive answer still beats none
 FAILED_TTL_S: Final = 10.0  # times the failures in a row, up to three
-TOTAL_S: Final = 20.0  # for one question, with all its tries
+_MAX_TRIES: Final = 6  # of one question
 DEAD_AFTER: Final = 10  # queries in a row without any answer
 DEAD_QUERIES_PER_S: Final = 50
 _PAYLOAD_OCTETS: Final = 1232  # what passes unfragmented (DNS flag day 2020)
@@ -222,7 +222,7 @@ class DnspythonResolver:
     Args:
         nameservers: address literals, asked in this order; two rounds.
         port: of all of them.
-        timeout_s: for one try; a question with all its tries ends within 20 s.
+        timeout_s: for one question with all its tries, once it is on the wire.
         clock: its steady side times the cache.
         cache_max: questions remembered, about 1 KB each.
         concurrency: questions on the wire at once; more wait their turn.
@@ -234,11 +234,11 @@ class DnspythonResolver:
         *,
         clock: Clock,
         port: int = 53,
-        timeout_s: float = 3.0,
+        timeout_s: float = 5.0,
         cache_max: int = 65_536,
         concurrency: int = 64,
     ) -> None:
-        self._nameservers = tuple(nameservers)
+        self._tries = (*nameservers, *nameservers)[:_MAX_TRIES]
         self._port = port
         self._timeout_s = timeout_s
         self._clock = clock
@@ -304,7 +304,7 @@ class DnspythonResolver:
             return self._down(question)
         answer = _failed("the resolver did not answer in time")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TOTAL_S):
+            async with asyncio.timeout(self._timeout_s):
                 answer = await self._try_all(question)
         return self._cache.put(question, answer, self._clock.steady())
 
@@ -317,7 +317,7 @@ class DnspythonResolver:
         kind, name = question
         answer = _failed("the resolver did not answer")
         failed: set[str] = set()
-        for index, server in enumerate(self._nameservers * 2):
+        for index, server in enumerate(self._tries):
             if server in failed:
                 continue
             # The first query was counted by the caller.
@@ -330,7 +330,7 @@ class DnspythonResolver:
                 response, _ = await dns.asyncquery.udp_with_fallback(
                     query,
                     server,
-                    self._timeout_s,
+                    self._timeout_s / len(self._tries),
                     self._port,
                     ignore_unexpected=True,
                     ignore_errors=True,
@@ -347,7 +347,7 @@ class DnspythonResolver:
 
     @override
     def __repr__(self) -> str:
-        return f"DnspythonResolver({', '.join(self._nameservers)}; port {self._port})"
+        return f"DnspythonResolver({', '.join(self._tries)}; port {self._port})"
 
 
 def system_nameservers(path: str = "/etc/resolv.conf") -> list[str]:
