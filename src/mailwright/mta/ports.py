@@ -55,3 +55,7 @@ class Profiles(Protocol):
     def profile_of(self, hosts: Sequence[str]) -> Profile:
         """Return the profile for a site with these MX hosts, most preferred first."""
         ...
+
+    def site_key(self, hosts: Sequence[str]) -> str:
+        """Return the canonical name of a site with these MX hosts, in any order."""
+        ...
