@@ -65,3 +65,24 @@ class Attempt:
     hop: str = ""
     tls: str = ""
     edits: tuple[str, ...] = ()
+
+
+class Outcome(Enum):
+    """What becomes of a delivery after an attempt."""
+
+    DELIVERED = "delivered"  # the receiver took it
+    RETRY = "retry"  # again, by the retry ladder
+    REQUEUE = "requeue"  # about us, not about the recipient: again, when that changed
+    FAIL = "fail"  # never again
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a reply means.
+
+    Attributes:
+        category: of the closed list of categories.
+    """
+
+    outcome: Outcome
+    category: str

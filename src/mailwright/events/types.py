@@ -13,3 +13,4 @@ class EventType(StrEnum):
     BOUNCED = "bounced"  # refused for good
     EXPIRED = "expired"  # given up when its time ran out
     CANCELLED = "cancelled"  # taken back before it left
+    POSSIBLE_DUPLICATE = "possible_duplicate"  # settled by one who no longer owned it

@@ -30,12 +30,11 @@ class State(IntEnum):
     CANCELLED = 6  # final
 
 
-#: Every move there is, with the event it writes; ``None`` is the silent ones.
-MOVES: Final[dict[tuple[State | None, State], EventType | None]] = {
+#: Every move that writes an event, with the event.
+MOVES: Final[dict[tuple[State | None, State], EventType]] = {
     (None, State.QUEUED): EventType.RECEIVED,
     (None, State.SUPPRESSED): EventType.SUPPRESSED,
-    (State.QUEUED, State.SENDING): None,
-    (State.SENDING, State.QUEUED): EventType.DEFERRED,  # None when never offered
+    (State.SENDING, State.QUEUED): EventType.DEFERRED,
     (State.SENDING, State.DELIVERED): EventType.DELIVERED,
     (State.SENDING, State.BOUNCED): EventType.BOUNCED,
     (State.SENDING, State.EXPIRED): EventType.EXPIRED,
@@ -43,6 +42,10 @@ MOVES: Final[dict[tuple[State | None, State], EventType | None]] = {
     (State.QUEUED, State.CANCELLED): EventType.CANCELLED,
     (State.QUEUED, State.SUPPRESSED): EventType.SUPPRESSED,
 }
+#: The moves that write none; the second one only of a row that was never offered.
+SILENT: Final = frozenset(
+    {(State.QUEUED, State.SENDING), (State.SENDING, State.QUEUED)}
+)
 
 #: States that end in a day table.
 FINAL: Final = frozenset(State) - {State.QUEUED, State.SENDING}

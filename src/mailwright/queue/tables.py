@@ -44,6 +44,12 @@ messages = Table(
     Column("metadata", Text, nullable=False),  # JSON object
     Column("edits", Text, nullable=False),  # JSON list: what intake changed
     Index("messages_accepted", "accepted_at"),
+    Index(
+        "messages_incomplete",
+        "id",
+        sqlite_where=text("is_complete = 0"),
+        postgresql_where=text("is_complete = 0"),
+    ),
 )
 
 #: Octets as stored after intake, counted by reference.

@@ -1,0 +1,29 @@
+"""Who must not be mailed, as a condition that other rooms' statements contain.
+
+Checked where a delivery is accepted and again where it is claimed, in the very
+statement that moves it: nothing can slip in between.
+"""
+
+from sqlalchemy import ColumnElement, exists, literal, or_
+
+from mailwright.bounce.tables import suppressions
+
+
+def is_suppressed(
+    subject: ColumnElement[bytes],
+    tenant: ColumnElement[int],
+    stream: ColumnElement[int],
+    now: ColumnElement[int],
+) -> ColumnElement[bool]:
+    """Return the condition that a subject must not get mail of this stream.
+
+    Tenant 0 is everyone's suppression, stream 0 every stream's. Cost: one seek in the
+    primary key (subject first).
+    """
+    row = suppressions.c
+    return exists(literal(1)).where(
+        row.subject == subject,
+        or_(row.tenant == 0, row.tenant == tenant),
+        or_(row.stream == 0, row.stream == stream),
+        or_(row.ends_at.is_(None), row.ends_at > now),
+    )

@@ -1,0 +1,210 @@
+"""The append-only log: statements that write events, and reading on from a cursor.
+
+An event is written in the transaction of what it tells of. Its number (``seq``) is in
+commit order on its node, so a reader that remembers the last number misses nothing. A
+cursor is opaque to clients: a position for each node and the day to look from.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import Final
+
+from sqlalchemy import bindparam, insert, select
+
+from mailwright.clock import from_micros, to_micros
+from mailwright.errors import MailwrightError
+from mailwright.events.tables import events_of
+from mailwright.events.types import EventType
+from mailwright.ids import CampaignId, DeliveryId, MessageId, Subject, TenantId
+from mailwright.store.ports import UnitStore
+from mailwright.store.statements import SEQ, Bound, Query, Row
+
+MAX_PAGE: Final = 1_000
+#: What looks like an address in a reply; events carry none.
+_ADDRESS: Final = re.compile(r"[^\s<>\"'(),:;]{1,64}@[A-Za-z0-9.-]{1,255}")
+
+
+class CursorError(MailwrightError):
+    """Not a cursor that we gave out."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Whom an event is about; no address."""
+
+    tenant: TenantId
+    message: MessageId
+    delivery: DeliveryId
+    subject: Subject
+    campaign: CampaignId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event as read back. ``id`` is stable and unique."""
+
+    id: str
+    at: datetime
+    type: EventType
+    about: About
+    data: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events in commit order and the cursor that goes on after them."""
+
+    events: Sequence[Event]
+    cursor: str
+
+
+@lru_cache(maxsize=64)
+def _insert(day: date) -> Query:
+    return Query("insert event", insert(events_of(day)))
+
+
+def write_event(
+    node: int, at: datetime, kind: EventType, about: About, data: Mapping[str, object]
+) -> Bound:
+    """Return the statement that appends an event; it goes into the caller's unit."""
+    return _insert(at.date())(
+        node=node,
+        seq=SEQ,
+        at=to_micros(at),
+        type=kind.value,
+        tenant=about.tenant,
+        message=about.message,
+        delivery=about.delivery,
+        subject=about.subject,
+        campaign=about.campaign,
+        data=json.dumps(data, separators=(",", ":"), ensure_ascii=False),
+    )
+
+
+@lru_cache(maxsize=64)
+def insert_carried(day: date) -> Query:
+    """Return the insertion for a step that carries its guard's rows (bulk moves)."""
+    return _insert(day)
+
+
+def masked(text: str) -> str:
+    """Return ``text`` without what looks like an address: events carry none."""
+    return _ADDRESS.sub("<address>", text)
+
+
+@lru_cache(maxsize=64)
+def _select_after(day: date) -> Query:
+    table = events_of(day)
+    return Query(
+        "events after",
+        select(table)
+        .where(table.c.node == bindparam("node"), table.c.seq > bindparam("after"))
+        .where(
+            (table.c.tenant == bindparam("tenant")) | (bindparam("tenant_all") == 1),
+        )
+        .order_by(table.c.seq)
+        .limit(bindparam("page")),
+    )
+
+
+@lru_cache(maxsize=64)
+def select_of_message(day: date) -> Query:
+    """Return the statement that reads the events of one message on ``day``."""
+    table = events_of(day)
+    return Query(
+        "events of message",
+        select(table)
+        .where(table.c.message == bindparam("message_id"))
+        .order_by(table.c.at, table.c.seq),
+    )
+
+
+async def read_after(
+    store: UnitStore,
+    cursor: str,
+    *,
+    tenant: TenantId | None,
+    limit: int,
+    days: Sequence[date],
+) -> Page:
+    """Return up to ``limit`` events after ``cursor`` (``""``: from the oldest kept).
+
+    ``tenant=None`` reads everyone's (operators). ``days`` are those that have tables.
+
+    Raises:
+        CursorError: not a cursor.
+    """
+    position = _parse_cursor(cursor)
+    after, since = position.get(store.node, (0, date.min))
+    # An event is filed under the day on which it happened and numbered when it was
+    # committed: one of yesterday may carry a higher number than one of today.
+    known = sorted(day for day in days if day >= _day_before(since))
+    limit = min(max(limit, 1), MAX_PAGE)
+    results = await store.read(
+        *(
+            _select_after(day)(
+                node=store.node,
+                after=after,
+                tenant=tenant or 0,
+                tenant_all=int(tenant is None),
+                page=limit,
+            )
+            for day in known
+        )
+    )
+    rows = sorted((row for rows in results for row in rows), key=lambda row: row[1])
+    events = [parse_row(row) for row in rows[:limit]]
+    if events:
+        last = rows[:limit][-1]
+        position[store.node] = (last[1], from_micros(last[2]).date())
+    return Page(events, _format_cursor(position))
+
+
+def _day_before(day: date) -> date:
+    return day if day == date.min else day - timedelta(days=1)
+
+
+def parse_row(row: Row) -> Event:
+    """Return the event in a row of an event table."""
+    node, seq, at, kind, tenant, message, delivery, subject, campaign, data = row
+    about = About(
+        TenantId(tenant),
+        MessageId(message),
+        DeliveryId(delivery),
+        Subject(subject),
+        None if campaign is None else CampaignId(campaign),
+    )
+    return Event(
+        f"evt_{node}_{seq}", from_micros(at), EventType(kind), about, json.loads(data)
+    )
+
+
+def _format_cursor(position: Mapping[int, tuple[int, date]]) -> str:
+    text = ",".join(
+        f"{node}:{seq}:{day:%Y%m%d}" for node, (seq, day) in sorted(position.items())
+    )
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _parse_cursor(cursor: str) -> dict[int, tuple[int, date]]:
+    if not cursor:
+        return {}
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+        return dict(_parse_positions(text.split(",")))
+    except (binascii.Error, ValueError) as error:
+        raise CursorError("not a cursor of this server") from error
+
+
+def _parse_positions(parts: Iterable[str]) -> Iterable[tuple[int, tuple[int, date]]]:
+    for part in parts:
+        node, seq, day = part.split(":")
+        at = datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC).date()
+        yield int(node), (int(seq), at)

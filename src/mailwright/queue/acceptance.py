@@ -1,0 +1,271 @@
+"""From a submission to units of work. Values in, values out.
+
+Up to :data:`UNIT_RECIPIENTS` recipients are one unit: message, content and deliveries
+commit together. A larger submission is several units; its deliveries become due, and
+their events are written, with the last one. What a crash leaves unfinished was never
+acknowledged and is discarded at the next start. A repeatable create takes that way too:
+the answer that it keeps says who is suppressed, which the first units find out.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Final
+
+from mailwright.clock import to_micros
+from mailwright.envelope import Recipient
+from mailwright.events.log import About, write_event
+from mailwright.events.types import EventType
+from mailwright.ids import DeliveryId, MessageId, Subject
+from mailwright.queue.delivery import State
+from mailwright.queue.line import Line
+from mailwright.queue.statements import (
+    ADD_TO_LINE,
+    COMPLETE_MESSAGE,
+    INSERT_CONTENT,
+    INSERT_MESSAGE,
+    MAKE_DUE,
+    NEVER,
+    QueueStatements,
+    insert_finished,
+)
+from mailwright.store.statements import Bound, Row, Step, Unit, Value
+from mailwright.submission import Submission
+
+UNIT_RECIPIENTS: Final = 100
+#: Where deliveries stand in their line when nothing says how engaged they are.
+DEFAULT_BAND: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A recipient of a submission with its ids."""
+
+    id: DeliveryId
+    recipient: Recipient
+    subject: Subject
+    line: Line
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A submission with everything that its rows need.
+
+    Attributes:
+        body_file: name of the file that holds the body, or ``None``: in the row.
+        epoch: of this start of the node.
+    """
+
+    submission: Submission
+    message: MessageId
+    content: int
+    deliveries: Sequence[NewDelivery]
+    expires_at: datetime
+    body_file: str | None
+    node: int
+    epoch: int
+
+    @property
+    def due_at(self) -> datetime:
+        """When its deliveries are due first."""
+        submission = self.submission
+        if submission.not_before is None:
+            return submission.accepted_at
+        return max(submission.accepted_at, submission.not_before)
+
+    def about(self, new: NewDelivery) -> About:
+        """Return whom the events of ``new`` are about."""
+        return About(self.submission.tenant, self.message, new.id, new.subject)
+
+
+def whole_unit(acceptance: Acceptance, statements: QueueStatements) -> Unit:
+    """Return the one unit of a submission with few recipients.
+
+    The result of step ``n`` (from 1) is empty when recipient ``n`` is suppressed.
+    """
+    due_at = to_micros(acceptance.due_at)
+    recipients = (
+        Step(
+            guard=_queue(acceptance, statements, new, due_at),
+            then=_queued(acceptance, new),
+            otherwise=_suppressed(acceptance, new),
+        )
+        for new in acceptance.deliveries
+    )
+    message = Step(then=_message_rows(acceptance, is_complete=True))
+    return Unit((message, *recipients))
+
+
+def part_units(
+    acceptance: Acceptance, statements: QueueStatements
+) -> list[tuple[Unit, Sequence[NewDelivery]]]:
+    """Return the units of a large submission but the last, with their recipients.
+
+    The first also stores the message. In the result of each, one step for each
+    recipient is empty when it is suppressed; the first unit has one step more, before.
+    """
+    units: list[tuple[Unit, Sequence[NewDelivery]]] = []
+    remaining = iter(acceptance.deliveries)
+    head: tuple[Step, ...] = (Step(then=_message_rows(acceptance, is_complete=False)),)
+    while part := list(islice(remaining, UNIT_RECIPIENTS)):
+        steps = (Step(guard=_queue(acceptance, statements, new, NEVER)) for new in part)
+        units.append((Unit((*head, *steps)), part))
+        head = ()
+    return units
+
+
+def last_unit(
+    acceptance: Acceptance, outcomes: Sequence[Sequence[Row]], guards: Sequence[Bound]
+) -> Unit:
+    """Return the unit that makes a large submission deliverable.
+
+    ``outcomes`` are the rows that the earlier units gave for each recipient: none when
+    it is suppressed.
+    """
+    due_at = to_micros(acceptance.due_at)
+    complete = COMPLETE_MESSAGE(message_id=acceptance.message)
+    steps = [Step(then=(complete, *guards))]
+    for new, rows in zip(acceptance.deliveries, outcomes, strict=True):
+        if rows:
+            make_due = MAKE_DUE(delivery_id=new.id, due=due_at)
+            steps.append(Step(guard=make_due, then=_queued(acceptance, new)))
+        else:
+            steps.append(Step(then=_suppressed(acceptance, new)))
+    return Unit(tuple(steps))
+
+
+def _message_rows(acceptance: Acceptance, *, is_complete: bool) -> tuple[Bound, ...]:
+    submission = acceptance.submission
+    envelope = submission.envelope
+    in_row = acceptance.body_file is None
+    reverse_path = envelope.reverse_path
+    return (
+        INSERT_CONTENT(
+            id=acceptance.content,
+            header=submission.header,
+            body=submission.body if in_row else None,
+            body_file=acceptance.body_file,
+            body_octets=len(submission.body),
+            refs=1,
+        ),
+        INSERT_MESSAGE(
+            id=acceptance.message,
+            tenant=submission.tenant,
+            credential=submission.credential,
+            stream=submission.stream,
+            campaign=None,
+            content=acceptance.content,
+            accepted_at=to_micros(submission.accepted_at),
+            is_complete=int(is_complete),
+            reverse_path="" if reverse_path is None else reverse_path.canonical,
+            ret="" if envelope.ret is None else envelope.ret.value,
+            envid=envelope.envid,
+            sending_domain=submission.sending_domain,
+            message_id=submission.message_id,
+            size_octets=len(submission.header) + len(submission.body),
+            tags=_json(submission.tags),
+            metadata=_json(submission.metadata),
+            edits=_json(submission.edits),
+        ),
+    )
+
+
+def _queue(
+    acceptance: Acceptance, statements: QueueStatements, new: NewDelivery, due_at: int
+) -> Bound:
+    submission = acceptance.submission
+    not_before = submission.not_before
+    return statements.queue_delivery(
+        id=new.id,
+        message=acceptance.message,
+        line=new.line.id,
+        band=DEFAULT_BAND,
+        due_at=due_at,
+        not_before=None if not_before is None else to_micros(not_before),
+        expires_at=to_micros(acceptance.expires_at),
+        state=int(State.QUEUED),
+        attempt=0,
+        ambiguous=0,
+        epoch=None,
+        source=None,
+        tenant=submission.tenant,
+        stream=submission.stream,
+        recipient=new.recipient.address.canonical,
+        subject=new.subject,
+        notify=",".join(sorted(new.recipient.notify)),
+        orcpt=new.recipient.orcpt,
+        accepted_at=to_micros(submission.accepted_at),
+        selector=submission.selector,
+        token_key=None,
+        token_day=None,
+    )
+
+
+def _queued(acceptance: Acceptance, new: NewDelivery) -> tuple[Bound, ...]:
+    key = new.line.key
+    return (
+        ADD_TO_LINE(
+            **{"class": int(key.stream_class)},
+            id=new.line.id,
+            tenant=key.tenant,
+            campaign=key.campaign,
+            stream=key.stream,
+            sending_domain=key.sending_domain,
+            credential=key.credential,
+            domain=key.domain,
+            pool=key.pool,
+            count=1,
+            next_due_at=to_micros(acceptance.due_at),
+            hold=None,
+            owner=acceptance.node,
+            epoch=acceptance.epoch,
+            until=None,
+        ),
+        write_event(
+            acceptance.node,
+            acceptance.submission.accepted_at,
+            EventType.RECEIVED,
+            acceptance.about(new),
+            {},
+        ),
+    )
+
+
+def _suppressed(acceptance: Acceptance, new: NewDelivery) -> tuple[Bound, ...]:
+    submission = acceptance.submission
+    at = to_micros(submission.accepted_at)
+    row: Mapping[str, Value] = {
+        "id": new.id,
+        "message": acceptance.message,
+        "tenant": submission.tenant,
+        "stream": submission.stream,
+        "campaign": None,
+        "recipient": new.recipient.address.canonical,
+        "subject": new.subject,
+        "state": int(State.SUPPRESSED),
+        "attempt": 0,
+        "ambiguous": 0,
+        "source": None,
+        "accepted_at": at,
+        "finished_at": at,
+        "code": 0,
+        "enhanced": "",
+        "reply": "",
+        "category": "",
+    }
+    return (
+        insert_finished(submission.accepted_at.date())(**row),
+        write_event(
+            acceptance.node,
+            submission.accepted_at,
+            EventType.SUPPRESSED,
+            acceptance.about(new),
+            {},
+        ),
+    )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

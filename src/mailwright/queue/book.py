@@ -1,0 +1,111 @@
+"""The book of lines: the picture in memory of every line that holds mail.
+
+This node is the only writer of the lines it owns, so the book is right without asking
+the database; a restart reads it anew. Lines that have been empty for a while are closed.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from mailwright.accounts.directory import StreamClass
+from mailwright.clock import from_micros
+from mailwright.ids import (
+    CampaignId,
+    CredentialId,
+    LineId,
+    PoolId,
+    SendingDomainId,
+    StreamId,
+    TenantId,
+)
+from mailwright.queue.line import Line, LineKey
+from mailwright.store.statements import Row
+
+
+class LineBook:
+    """Every line with mail, by id and by key."""
+
+    def __init__(self, next_id: Callable[[], int]) -> None:
+        self._next_id = next_id
+        self._by_id: dict[LineId, Line] = {}
+        self._by_key: dict[LineKey, Line] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Line]:
+        return iter(self._by_id.values())
+
+    def get(self, line_id: LineId) -> Line | None:
+        """Return a line that is in the book."""
+        return self._by_id.get(line_id)
+
+    def line_for(self, key: LineKey, now: datetime) -> Line:
+        """Return the line that accepts deliveries with this key, making it if need be.
+
+        A new one gets its row with the first delivery that is added to it.
+        """
+        line = self._by_key.get(key)
+        if line is None:
+            line = Line(LineId(self._next_id()), key, count=0, next_due_at=now)
+            self._by_id[line.id] = line
+            self._by_key[key] = line
+        return line
+
+    def load(self, rows: Iterable[Row]) -> int:
+        """Take over rows of ``statements.LINES_WITH_MAIL``; return the last id."""
+        last = 0
+        for row in rows:
+            line = _line_of(row)
+            self._by_id[line.id] = line
+            # Not unique by key after a move: accepts append to the lowest id.
+            self._by_key.setdefault(line.key, line)
+            last = line.id
+        return last
+
+    def close_empty(self) -> list[Line]:
+        """Drop the lines that hold nothing and return them.
+
+        Their rows may be deleted after: a later delivery with the same key makes a new
+        line, under a new id.
+        """
+        empty = [line for line in self._by_id.values() if line.is_idle]
+        for line in empty:
+            del self._by_id[line.id]
+            if self._by_key.get(line.key) is line:
+                del self._by_key[line.key]
+        return empty
+
+
+def _line_of(row: Row) -> Line:
+    (
+        number,
+        tenant,
+        campaign,
+        stream,
+        sending_domain,
+        credential,
+        stream_class,
+        domain,
+        pool,
+        count,
+        next_due_at,
+        hold,
+    ) = row
+    key = LineKey(
+        TenantId(tenant),
+        None if campaign is None else CampaignId(campaign),
+        StreamId(stream),
+        SendingDomainId(sending_domain),
+        CredentialId(credential),
+        StreamClass(stream_class),
+        domain,
+        PoolId(pool),
+    )
+    return Line(
+        LineId(number),
+        key,
+        count=count,
+        next_due_at=from_micros(next_due_at),
+        is_held=hold is not None,
+    )

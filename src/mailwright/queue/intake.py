@@ -1,0 +1,325 @@
+"""The door into the queue: makes submissions durable.
+
+``accept`` returns after the commit was synced, never before. A unit that was handed in
+goes on whatever becomes of the caller: a client that disconnects cannot tear a commit
+apart. What follows a commit (the line's count, waking the scheduler) happens in the
+commit's callback, not in the caller.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+
+from mailwright.accounts.directory import StreamClass
+from mailwright.envelope import Recipient
+from mailwright.ids import (
+    DeliveryId,
+    Kind,
+    LineId,
+    MessageId,
+    Subject,
+    format_public,
+)
+from mailwright.queue.acceptance import (
+    UNIT_RECIPIENTS,
+    Acceptance,
+    NewDelivery,
+    last_unit,
+    part_units,
+    whole_unit,
+)
+from mailwright.queue.book import LineBook
+from mailwright.queue.content import Content, Contents
+from mailwright.queue.line import Line, LineKey
+from mailwright.queue.statements import (
+    DISCARD_CONTENT,
+    DISCARD_DELIVERIES,
+    DISCARD_MESSAGE,
+    QueueStatements,
+)
+from mailwright.reply import Phase, local_reply
+from mailwright.store.ports import (
+    StoreConflictError,
+    StoreError,
+    StoreFullError,
+    UnitStore,
+)
+from mailwright.store.statements import Bound, Row, Unit, UnitResult, Urgency
+from mailwright.store.statements import unit as bulk_unit
+from mailwright.submission import (
+    Accepted,
+    AcceptedRecipient,
+    NotAcceptedError,
+    PatienceOverError,
+    Submission,
+)
+
+#: Bodies above this are files.
+FILE_OCTETS: Final = 65_536
+
+_FULL: Final = local_reply(452, "4.3.1", "insufficient system storage", Phase.DOT)
+_TROUBLE: Final = local_reply(451, "4.3.0", "cannot store the message now", Phase.DOT)
+_BUSY: Final = local_reply(451, "4.3.2", "too busy, try again later", Phase.DOT)
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeSettings:
+    """How long things may take.
+
+    Attributes:
+        patience: how long a client waits for the answer to its final dot.
+        expires_transactional: when a delivery of such a stream is given up.
+        expires_bulk: the same for bulk.
+    """
+
+    patience: timedelta
+    expires_transactional: timedelta
+    expires_bulk: timedelta
+
+
+class QueueIntake:
+    """Implements the doors' port ``Intake``."""
+
+    def __init__(
+        self,
+        *,
+        store: UnitStore,
+        next_id: Callable[[], int],
+        statements: QueueStatements,
+        book: LineBook,
+        contents: Contents,
+        subject_of: Callable[[str], Subject],
+        write_file: Callable[[date, int, bytes], str],
+        settings: IntakeSettings,
+        on_queued: Callable[[Line], None],
+    ) -> None:
+        """``write_file`` makes a body durable in a file; it is called in a thread.
+
+        ``on_queued`` is told of each line that got deliveries, on the loop.
+        """
+        self._store = store
+        self._next_id = next_id
+        self._statements = statements
+        self._book = book
+        self._contents = contents
+        self._subject_of = subject_of
+        self._write_file = write_file
+        self._settings = settings
+        self._on_queued = on_queued
+
+    async def accept(
+        self,
+        submission: Submission,
+        guards: Callable[[Accepted], Sequence[Bound]] | None = None,
+    ) -> Accepted:
+        """Return when the message and all its deliveries are committed and synced.
+
+        Cost: one commit shared with whatever waits; two with ``guards`` or above 100
+        recipients; a file sync before for a body above 64 KB.
+
+        Raises:
+            NotAcceptedError: nothing is stored (disk full, overload, patience over).
+            PatienceOverError: it cannot be known in time; close without a reply.
+            StoreConflictError: a guard's key is already there; nothing is stored.
+        """
+        message = MessageId(self._next_id())
+        body_file = None
+        if len(submission.body) > FILE_OCTETS:
+            body_file = await self._write_body(submission, message)
+        acceptance = self._acceptance(submission, message, body_file)
+        for new in acceptance.deliveries:
+            new.line.accepting += 1
+        if guards is None and len(acceptance.deliveries) <= UNIT_RECIPIENTS:
+            unit = whole_unit(acceptance, self._statements)
+            result = await self._commit(
+                unit, lambda done: self._finish(acceptance, done and done[1:])
+            )
+            return _accepted(acceptance, result[1:])
+        return await self._accept_in_parts(acceptance, guards)
+
+    async def _accept_in_parts(
+        self,
+        acceptance: Acceptance,
+        guards: Callable[[Accepted], Sequence[Bound]] | None,
+    ) -> Accepted:
+        outcomes: list[Sequence[Row]] = []
+        try:
+            for unit, part in part_units(acceptance, self._statements):
+                result = await self._commit(unit)
+                outcomes += result[len(result) - len(part) :]
+            accepted = _accepted(acceptance, outcomes)
+            unit = last_unit(acceptance, outcomes, guards(accepted) if guards else ())
+        except BaseException:
+            self._finish(acceptance, None)
+            self._discard(acceptance)
+            raise
+        try:
+            await self._commit(
+                unit, lambda done: self._finish(acceptance, done and outcomes)
+            )
+        except (NotAcceptedError, StoreConflictError):
+            self._discard(acceptance)
+            raise
+        return accepted
+
+    async def _commit(
+        self, unit: Unit, on_end: Callable[[UnitResult | None], None] | None = None
+    ) -> UnitResult:
+        """Hand in ``unit`` and wait for its commit as long as a client would.
+
+        ``on_end`` gets the result, or ``None`` when nothing is stored; it is called even
+        if the caller has gone by then.
+        """
+        ended: asyncio.Future[UnitResult] = asyncio.get_running_loop().create_future()
+
+        def done(result: UnitResult | None, error: StoreError | None) -> None:
+            if on_end is not None:
+                on_end(result)
+            if ended.done():
+                return
+            if result is not None:
+                ended.set_result(result)
+            else:
+                ended.set_exception(error or StoreError("no result"))
+
+        pending = self._store.submit(unit, done)
+        try:
+            async with asyncio.timeout(self._settings.patience.total_seconds()):
+                return await ended
+        except TimeoutError:
+            if not pending.withdraw():
+                # It has begun: whether it is stored will be known too late to say.
+                raise PatienceOverError from None
+            if on_end is not None:
+                on_end(None)
+            raise NotAcceptedError(_BUSY) from None
+        except StoreConflictError:
+            raise
+        except StoreFullError as error:
+            raise NotAcceptedError(_FULL) from error
+        except StoreError as error:
+            raise NotAcceptedError(_TROUBLE) from error
+
+    def _finish(
+        self, acceptance: Acceptance, outcomes: Sequence[Sequence[Row]] | None
+    ) -> None:
+        """Take into the book what was committed; ``None``: nothing was."""
+        touched: dict[LineId, Line] = {}
+        for position, new in enumerate(acceptance.deliveries):
+            line = new.line
+            line.accepting -= 1
+            if not outcomes or not outcomes[position]:
+                continue
+            if not line.count or acceptance.due_at < line.next_due_at:
+                line.next_due_at = acceptance.due_at
+            line.count += 1
+            touched[line.id] = line
+        if not touched:
+            return
+        if acceptance.body_file is None:
+            self._contents.put(_content(acceptance))
+        for line in touched.values():
+            self._on_queued(line)
+
+    def _discard(self, acceptance: Acceptance) -> None:
+        """Take away the parts of a submission that was not accepted.
+
+        Best effort: what it does not reach is discarded at the next start.
+        """
+        statements = (
+            DISCARD_DELIVERIES(message_id=acceptance.message),
+            DISCARD_MESSAGE(message_id=acceptance.message),
+            DISCARD_CONTENT(content_id=acceptance.content),
+        )
+        self._store.submit(
+            bulk_unit(*statements, urgency=Urgency.BULK), lambda _result, _error: None
+        )
+
+    def _acceptance(
+        self, submission: Submission, message: MessageId, body_file: str | None
+    ) -> Acceptance:
+        settings = self._settings
+        lifetime = (
+            settings.expires_bulk
+            if submission.is_bulk
+            else settings.expires_transactional
+        )
+        start = submission.accepted_at
+        if submission.not_before is not None:
+            start = max(start, submission.not_before)
+        return Acceptance(
+            submission,
+            message,
+            self._next_id(),
+            [
+                self._new_delivery(submission, recipient)
+                for recipient in submission.envelope.recipients
+            ],
+            submission.expires_at or start + lifetime,
+            body_file,
+            self._store.node,
+            self._store.epoch,
+        )
+
+    def _new_delivery(
+        self, submission: Submission, recipient: Recipient
+    ) -> NewDelivery:
+        key = LineKey(
+            submission.tenant,
+            None,
+            submission.stream,
+            submission.sending_domain,
+            submission.credential,
+            StreamClass.BULK if submission.is_bulk else StreamClass.TRANSACTIONAL,
+            recipient.address.domain,
+            submission.pool,
+        )
+        return NewDelivery(
+            DeliveryId(self._next_id()),
+            recipient,
+            self._subject_of(recipient.address.canonical),
+            self._book.line_for(key, submission.accepted_at),
+        )
+
+    async def _write_body(self, submission: Submission, message: MessageId) -> str:
+        try:
+            return await asyncio.to_thread(
+                self._write_file,
+                submission.accepted_at.date(),
+                message,
+                submission.body,
+            )
+        except OSError as error:
+            raise NotAcceptedError(_FULL) from error
+
+
+def _accepted(acceptance: Acceptance, outcomes: Sequence[Sequence[Row]]) -> Accepted:
+    at = acceptance.submission.accepted_at
+    return Accepted(
+        format_public(Kind.MESSAGE, at, acceptance.message),
+        [
+            AcceptedRecipient(
+                format_public(Kind.DELIVERY, at, new.id),
+                new.recipient.address.canonical,
+                is_suppressed=not rows,
+            )
+            for new, rows in zip(acceptance.deliveries, outcomes, strict=True)
+        ],
+    )
+
+
+def _content(acceptance: Acceptance) -> Content:
+    submission = acceptance.submission
+    envelope = submission.envelope
+    return Content(
+        acceptance.message,
+        "" if envelope.reverse_path is None else envelope.reverse_path.canonical,
+        "" if envelope.ret is None else envelope.ret.value,
+        envelope.envid,
+        submission.sending_domain,
+        submission.accepted_at,
+        submission.header,
+        submission.body,
+    )

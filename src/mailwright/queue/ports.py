@@ -1,0 +1,98 @@
+"""What the queue needs of other rooms; ``daemon/wiring.py`` plugs them in."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy import ColumnElement
+
+from mailwright.accounts.directory import Source
+from mailwright.attempt import Attempt, Parcel, Verdict
+from mailwright.ids import SourceId
+from mailwright.permit import Permit, PermitKeys
+from mailwright.reply import Reply
+from mailwright.site import Site
+
+
+class Feed(Protocol):
+    """What a courier's connection takes deliveries from."""
+
+    async def take(self, want: int) -> Sequence[Parcel]:
+        """Return up to ``want`` claimed deliveries; empty: close the connection."""
+        ...
+
+    def settle(self, attempt: Attempt) -> None:
+        """Report the end of an attempt."""
+        ...
+
+
+class Courier(Protocol):
+    """Carries mail over one connection."""
+
+    async def carry(self, site: Site, source: Source, feed: Feed) -> Reply | None:
+        """Connect, carry what ``feed`` gives, and return when the connection is over.
+
+        Every parcel taken is settled once. Returns why no connection could be had, or
+        why it ended badly; ``None`` after a normal end. Raises only for bugs.
+        """
+        ...
+
+
+class Router(Protocol):
+    """Knows where a domain's mail goes."""
+
+    async def site_of(self, domain: str) -> Site | Reply:
+        """Return the site, or a local reply that says why there is none."""
+        ...
+
+
+class Permits(Protocol):
+    """Says how many deliveries may leave now, and from which source."""
+
+    def permit(
+        self,
+        keys: PermitKeys,
+        now: datetime,
+        want: int,
+        source: SourceId | None = None,
+    ) -> Permit:
+        """Answer for ``want`` deliveries; ``source`` asks for that one in particular."""
+        ...
+
+
+class Verdicts(Protocol):
+    """Says what a reply means."""
+
+    def verdict_of(self, reply: Reply) -> Verdict:
+        """Return outcome and category."""
+        ...
+
+
+class Suppressions(Protocol):
+    """Says, inside a statement, who must not be mailed."""
+
+    def is_suppressed(
+        self,
+        subject: ColumnElement[bytes],
+        tenant: ColumnElement[int],
+        stream: ColumnElement[int],
+        now: ColumnElement[int],
+    ) -> ColumnElement[bool]:
+        """Return the condition; see ``bounce.suppression``."""
+        ...
+
+
+class Budget(Protocol):
+    """The octets of bodies that may be in memory at once, for all doors and sessions."""
+
+    def try_acquire(self, octets: int) -> bool:
+        """Take ``octets`` if they are there."""
+        ...
+
+    async def acquire(self, octets: int) -> None:
+        """Wait for ``octets``; more than the whole budget counts as the whole."""
+        ...
+
+    def release(self, octets: int) -> None:
+        """Give back what was taken."""
+        ...

@@ -1,0 +1,258 @@
+"""From an attempt's end to a unit of work: how a delivery moves on. Values in, values out.
+
+Settling is conditional on (id, epoch, attempt): when no row matches, another owner has
+it, the state stays and only a ``possible_duplicate`` event is written.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from mailwright.attempt import Attempt, End, Outcome, Verdict
+from mailwright.clock import from_micros, to_micros
+from mailwright.events.log import About, masked, write_event
+from mailwright.events.types import EventType
+from mailwright.ids import DeliveryId, MessageId, SourceId, StreamId, Subject, TenantId
+from mailwright.queue.delivery import MOVES, State
+from mailwright.queue.line import Line
+from mailwright.queue.statements import (
+    FINISH,
+    FINISH_QUEUED,
+    LINE_DUE,
+    REQUEUE,
+    TAKE_FROM_LINE,
+    insert_finished,
+)
+from mailwright.reply import Reply
+from mailwright.store.statements import Bound, Row, Step, Unit
+
+#: A connection lost between dot and reply this often ends a delivery.
+MAX_AMBIGUOUS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery's row as a claim (or a look for doomed ones) returned it.
+
+    Attributes:
+        attempt: number of the attempt under way, from 1.
+        source: of its first attempt.
+        ambiguous: earlier attempts that may have arrived.
+    """
+
+    line: Line
+    id: DeliveryId
+    attempt: int
+    message: MessageId
+    recipient: str
+    subject: Subject
+    tenant: TenantId
+    stream: StreamId
+    accepted_at: datetime
+    expires_at: datetime
+    selector: str
+    source: SourceId | None
+    ambiguous: int
+    notify: str
+    orcpt: str
+
+    @property
+    def about(self) -> About:
+        """Whom its events are about."""
+        campaign = self.line.key.campaign
+        return About(self.tenant, self.message, self.id, self.subject, campaign)
+
+
+def claimed_of(line: Line, row: Row) -> Claimed:
+    """Return the value of a row of ``statements.claim`` or ``statements.doomed``."""
+    return Claimed(
+        line,
+        DeliveryId(row[0]),
+        row[1],
+        MessageId(row[2]),
+        row[3],
+        Subject(row[4]),
+        TenantId(row[5]),
+        StreamId(row[6]),
+        from_micros(row[7]),
+        from_micros(row[8]),
+        row[9],
+        None if row[10] is None else SourceId(row[10]),
+        row[11],
+        row[12],
+        row[13],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What becomes of a claimed delivery.
+
+    Attributes:
+        state: where it goes; ``QUEUED`` is back to its line.
+        due_at: when it is due again, for ``QUEUED``.
+        counts: whether the attempt counts.
+        lost: whether it may have arrived without our knowing.
+        category: of the reply.
+    """
+
+    state: State
+    category: str = ""
+    due_at: datetime | None = None
+    counts: bool = True
+    lost: bool = False
+
+
+def move_of(
+    claimed: Claimed,
+    attempt: Attempt,
+    verdict: Verdict,
+    *,
+    retry_at: datetime,
+    rest: timedelta,
+    ambiguous_retry: timedelta,
+    now: datetime,
+) -> Move:
+    """Return where ``claimed`` goes after ``attempt``.
+
+    ``retry_at`` is the ladder's answer; ``rest`` is how long mail waits that cannot be
+    signed. A retry is due at the latest when the delivery expires, so that the end is
+    not late.
+    """
+    if attempt.end is End.NOT_OFFERED:
+        return Move(State.QUEUED, due_at=now, counts=False)
+    if attempt.end is End.UNSIGNABLE:
+        due = min(now + rest, claimed.expires_at)
+        return Move(State.QUEUED, due_at=due, counts=False)
+    if attempt.end is End.AMBIGUOUS:
+        if claimed.ambiguous + 1 >= MAX_AMBIGUOUS:
+            return Move(State.EXPIRED, "network", lost=True)
+        due = min(now + ambiguous_retry, claimed.expires_at)
+        return Move(State.QUEUED, "network", due, lost=True)
+    match verdict.outcome:
+        case Outcome.DELIVERED:
+            return Move(State.DELIVERED)
+        case Outcome.FAIL:
+            return Move(State.BOUNCED, verdict.category)
+        case Outcome.RETRY | Outcome.REQUEUE:
+            due = min(retry_at, claimed.expires_at)
+            return Move(State.QUEUED, verdict.category, due)
+
+
+def unit_of(
+    claimed: Claimed,
+    attempt: Attempt,
+    move: Move,
+    *,
+    source: SourceId,
+    node: int,
+    epoch: int,
+    now: datetime,
+) -> Unit:
+    """Return the unit that settles ``attempt`` with ``move``."""
+    event = MOVES[State.SENDING, move.state]
+    data = _data(claimed, attempt, move, source)
+    about = claimed.about
+    mine = {
+        "delivery_id": claimed.id,
+        "my_epoch": epoch,
+        "my_attempt": claimed.attempt,
+    }
+    then: tuple[Bound, ...]
+    if move.due_at is None:
+        guard = FINISH(**mine)
+        then = (
+            _finished(claimed, move, attempt.reply, source, now),
+            write_event(node, now, event, about, data),
+            TAKE_FROM_LINE(line_id=claimed.line.id),
+        )
+    else:
+        due = to_micros(move.due_at)
+        guard = REQUEUE(
+            **mine, due=due, uncounted=int(not move.counts), lost=int(move.lost)
+        )
+        then = (LINE_DUE(line_id=claimed.line.id, due=due),)
+        if move.counts:
+            then = (*then, write_event(node, now, event, about, data))
+    stale = write_event(node, now, EventType.POSSIBLE_DUPLICATE, about, data)
+    return Unit((Step(guard, then, (stale,)),))
+
+
+def doomed_unit(
+    claimed: Claimed, *, is_suppressed: bool, node: int, now: datetime
+) -> Unit:
+    """Return the unit that ends a delivery which must not be sent any more."""
+    state = State.SUPPRESSED if is_suppressed else State.EXPIRED
+    event = MOVES[State.QUEUED, state]
+    data: dict[str, Any] = {"attempts": claimed.attempt}
+    if claimed.ambiguous:
+        data["possible_duplicate"] = True
+    return Unit(
+        (
+            Step(
+                FINISH_QUEUED(delivery_id=claimed.id),
+                (
+                    _finished(claimed, Move(state), None, claimed.source, now),
+                    write_event(node, now, event, claimed.about, data),
+                    TAKE_FROM_LINE(line_id=claimed.line.id),
+                ),
+            ),
+        )
+    )
+
+
+def _data(
+    claimed: Claimed, attempt: Attempt, move: Move, source: SourceId
+) -> dict[str, Any]:
+    """Return what the event says. Reply texts lose their addresses here."""
+    reply = attempt.reply
+    data: dict[str, Any] = {
+        "attempt": claimed.attempt,
+        "source": source,
+        "code": reply.code,
+        "enhanced": reply.enhanced,
+        "text": masked(reply.text) if "@" in reply.text else reply.text,
+        "phase": reply.phase.value,
+        "origin": reply.origin.value,
+    }
+    if attempt.hop:
+        data["hop"] = attempt.hop
+    if attempt.tls:
+        data["tls"] = attempt.tls
+    if attempt.edits:
+        data["edits"] = list(attempt.edits)
+    if move.category:
+        data["category"] = move.category
+    if move.due_at is not None:
+        data["due_at"] = move.due_at.isoformat(timespec="milliseconds")
+    if move.lost or claimed.ambiguous:
+        data["possible_duplicate"] = True
+    return data
+
+
+def _finished(
+    claimed: Claimed,
+    move: Move,
+    reply: Reply | None,
+    source: SourceId | None,
+    now: datetime,
+) -> Bound:
+    return insert_finished(claimed.accepted_at.date())(
+        id=claimed.id,
+        message=claimed.message,
+        tenant=claimed.tenant,
+        stream=claimed.stream,
+        campaign=claimed.line.key.campaign,
+        recipient=claimed.recipient,
+        subject=claimed.subject,
+        state=int(move.state),
+        attempt=claimed.attempt,
+        ambiguous=claimed.ambiguous + move.lost,
+        source=source,
+        accepted_at=to_micros(claimed.accepted_at),
+        finished_at=to_micros(now),
+        code=0 if reply is None else reply.code,
+        enhanced="" if reply is None else reply.enhanced,
+        reply="" if reply is None else reply.text,
+        category=move.category,
+    )

@@ -1,0 +1,340 @@
+"""Every statement of the queue.
+
+Written once for both engines. The suppression condition comes from a port, so these are
+built by :func:`queue_statements` and held by whoever runs them.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite speaks it too
+
+from mailwright.queue.delivery import State
+from mailwright.queue.ports import Suppressions
+from mailwright.queue.tables import (
+    contents,
+    deliveries,
+    finished_of,
+    lines,
+    messages,
+)
+from mailwright.store.statements import Query
+
+BANDS = range(8)
+#: Later than anything: deliveries of a submission that is not complete yet.
+NEVER = 2**62
+
+# Partial indexes are only used when the state stands in the text.
+_QUEUED: ColumnElement[int] = literal_column(str(int(State.QUEUED)))
+_SENDING: ColumnElement[int] = literal_column(str(int(State.SENDING)))
+
+INSERT_CONTENT = Query("insert content", insert(contents))
+INSERT_MESSAGE = Query("insert message", insert(messages))
+COMPLETE_MESSAGE = Query(
+    "complete message",
+    update(messages)
+    .where(messages.c.id == bindparam("message_id"))
+    .values(is_complete=literal_column("1")),
+)
+
+_line_row = upsert(lines)
+#: Adds ``count`` deliveries to a line and makes the line if it is not there.
+ADD_TO_LINE = Query(
+    "add to line",
+    _line_row.on_conflict_do_update(
+        index_elements=[lines.c.id],
+        set_={
+            "count": lines.c.count + _line_row.excluded.count,
+            "next_due_at": case(
+                (lines.c.count == 0, _line_row.excluded.next_due_at),
+                (
+                    lines.c.next_due_at > _line_row.excluded.next_due_at,
+                    _line_row.excluded.next_due_at,
+                ),
+                else_=lines.c.next_due_at,
+            ),
+        },
+    ),
+)
+#: One delivery of a line became final.
+TAKE_FROM_LINE = Query(
+    "take from line",
+    update(lines)
+    .where(lines.c.id == bindparam("line_id"))
+    .values(count=lines.c.count - 1),
+)
+#: A delivery of a line is due again at ``due``.
+LINE_DUE = Query(
+    "line due",
+    update(lines)
+    .where(lines.c.id == bindparam("line_id"), lines.c.next_due_at > bindparam("due"))
+    .values(next_due_at=bindparam("due")),
+)
+LINES_WITH_MAIL = Query(
+    "lines with mail",
+    select(
+        lines.c.id,
+        lines.c.tenant,
+        lines.c.campaign,
+        lines.c.stream,
+        lines.c.sending_domain,
+        lines.c.credential,
+        lines.c["class"],
+        lines.c.domain,
+        lines.c.pool,
+        lines.c.count,
+        lines.c.next_due_at,
+        lines.c.hold,
+    )
+    .where(lines.c.count > 0, lines.c.id > bindparam("after"))
+    .order_by(lines.c.id)
+    .limit(bindparam("page")),
+)
+DELETE_EMPTY_LINE = Query(
+    "delete empty line",
+    delete(lines).where(lines.c.id == bindparam("line_id"), lines.c.count == 0),
+)
+
+_mine = (
+    deliveries.c.id == bindparam("delivery_id"),
+    deliveries.c.epoch == bindparam("my_epoch"),
+    deliveries.c.attempt == bindparam("my_attempt"),
+    deliveries.c.state == _SENDING,
+)
+#: Takes a row out that waits: suppressed, expired, cancelled.
+FINISH_QUEUED = Query(
+    "finish queued",
+    delete(deliveries)
+    .where(deliveries.c.id == bindparam("delivery_id"), deliveries.c.state == _QUEUED)
+    .returning(deliveries.c.id),
+)
+#: Settling: takes the row out, if it is still ours.
+FINISH = Query("finish", delete(deliveries).where(*_mine).returning(deliveries.c.id))
+#: Settling: back to the queue, if it is still ours.
+REQUEUE = Query(
+    "requeue",
+    update(deliveries)
+    .where(*_mine)
+    .values(
+        state=_QUEUED,
+        epoch=None,
+        due_at=bindparam("due"),
+        attempt=deliveries.c.attempt - bindparam("uncounted"),
+        ambiguous=deliveries.c.ambiguous + bindparam("lost"),
+    )
+    .returning(deliveries.c.id),
+)
+
+
+def _next_due_of_band(band: int) -> ColumnElement[int]:
+    return (
+        select(deliveries.c.due_at)
+        .where(
+            deliveries.c.line == bindparam("line_id"),
+            deliveries.c.state == _QUEUED,
+            deliveries.c.band == literal_column(str(band)),
+        )
+        .order_by(deliveries.c.due_at)
+        .limit(literal_column("1"))
+        .scalar_subquery()
+    )
+
+
+#: When the next delivery of a line is due; one seek for each band.
+NEXT_DUE = Query(
+    "next due",
+    select(*(_next_due_of_band(band).label(f"band_{band}") for band in BANDS)),
+)
+
+#: Claimed rows of starts that are over; they may have arrived.
+_of_dead_epochs = (
+    select(deliveries.c.id)
+    .where(deliveries.c.state == _SENDING, deliveries.c.epoch < bindparam("my_epoch"))
+    .limit(bindparam("slice"))
+    .scalar_subquery()
+)
+RECOVER = Query(
+    "recover",
+    update(deliveries)
+    .where(deliveries.c.id.in_(_of_dead_epochs))
+    .values(
+        state=_QUEUED,
+        epoch=None,
+        due_at=bindparam("due"),
+        ambiguous=deliveries.c.ambiguous + 1,
+    )
+    .returning(
+        deliveries.c.id,
+        deliveries.c.line,
+        deliveries.c.message,
+        deliveries.c.tenant,
+        deliveries.c.subject,
+        deliveries.c.attempt,
+    ),
+)
+#: A submission that a crash left unfinished: never acknowledged, so never sent.
+INCOMPLETE_MESSAGES = Query(
+    "incomplete messages",
+    select(messages.c.id, messages.c.content)
+    .where(messages.c.is_complete == literal_column("0"))
+    .limit(bindparam("slice")),
+)
+DISCARD_DELIVERIES = Query(
+    "discard deliveries",
+    delete(deliveries).where(deliveries.c.message == bindparam("message_id")),
+)
+DISCARD_MESSAGE = Query(
+    "discard message",
+    delete(messages).where(messages.c.id == bindparam("message_id")),
+)
+DISCARD_CONTENT = Query(
+    "discard content", delete(contents).where(contents.c.id == bindparam("content_id"))
+)
+#: Makes one delivery of a completed submission due.
+MAKE_DUE = Query(
+    "make due",
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("delivery_id"), deliveries.c.state == _QUEUED)
+    .values(due_at=bindparam("due"))
+    .returning(deliveries.c.id),
+)
+
+#: What a session needs of a message beside the row of its delivery.
+MESSAGE_CONTENT = Query(
+    "message content",
+    select(
+        messages.c.id,
+        messages.c.reverse_path,
+        messages.c.ret,
+        messages.c.envid,
+        messages.c.sending_domain,
+        messages.c.accepted_at,
+        contents.c.header,
+        contents.c.body,
+        contents.c.body_file,
+        contents.c.body_octets,
+    )
+    .select_from(messages.join(contents, messages.c.content == contents.c.id))
+    .where(messages.c.id == bindparam("message_id")),
+)
+
+
+@lru_cache(maxsize=64)
+def insert_finished(day: date) -> Query:
+    """Return the insertion of a final delivery that was accepted on ``day``."""
+    return Query("insert finished", insert(finished_of(day)))
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatements:
+    """The statements that ask who is suppressed.
+
+    Attributes:
+        queue_delivery: inserts a delivery unless its subject is suppressed; returns its
+            id if it did.
+        claim: moves up to ``want`` due deliveries of a line to ``sending``, passing over
+            doomed ones.
+        doomed: reads due deliveries of a line that must not be sent any more: their time
+            is over or their subject is suppressed.
+    """
+
+    queue_delivery: Query
+    claim: Query
+    doomed: Query
+
+
+#: Columns of a claimed row, in the order of :class:`mailwright.queue.claim.Claimed`.
+_claimed = (
+    deliveries.c.id,
+    deliveries.c.attempt,
+    deliveries.c.message,
+    deliveries.c.recipient,
+    deliveries.c.subject,
+    deliveries.c.tenant,
+    deliveries.c.stream,
+    deliveries.c.accepted_at,
+    deliveries.c.expires_at,
+    deliveries.c.selector,
+    deliveries.c.source,
+    deliveries.c.ambiguous,
+    deliveries.c.notify,
+    deliveries.c.orcpt,
+)
+
+
+def queue_statements(suppressions: Suppressions) -> QueueStatements:
+    """Build the statements that contain the suppression check."""
+    new: dict[str, ColumnElement[Any]] = {
+        column.name: bindparam(column.name) for column in deliveries.c
+    }
+    suppressed_at_intake = suppressions.is_suppressed(
+        bindparam("subject"),
+        bindparam("tenant"),
+        bindparam("stream"),
+        bindparam("accepted_at"),
+    )
+    suppressed_now = suppressions.is_suppressed(
+        deliveries.c.subject,
+        deliveries.c.tenant,
+        deliveries.c.stream,
+        bindparam("now"),
+    )
+    in_time = deliveries.c.expires_at > bindparam("now")
+    due = deliveries.c.id.in_(_due_of_line().scalar_subquery())
+    queue_delivery = (
+        insert(deliveries)
+        .from_select(list(new), select(*new.values()).where(~suppressed_at_intake))
+        .returning(deliveries.c.id)
+    )
+    claim = (
+        update(deliveries)
+        .where(due, in_time, ~suppressed_now)
+        .values(
+            state=_SENDING,
+            epoch=bindparam("my_epoch"),
+            attempt=deliveries.c.attempt + 1,
+            source=func.coalesce(deliveries.c.source, bindparam("my_source")),
+        )
+        .returning(*_claimed)
+    )
+    doomed = select(*_claimed, suppressed_now.label("is_suppressed")).where(
+        due, ~in_time | suppressed_now
+    )
+    return QueueStatements(
+        Query("queue delivery", queue_delivery),
+        Query("claim", claim),
+        Query("doomed", doomed),
+    )
+
+
+def _due_of_line() -> CompoundSelect[int]:
+    """Return the selection of up to ``want`` due rows of a line, lower bands first."""
+    bands = (
+        select(deliveries.c.id)
+        .where(
+            deliveries.c.line == bindparam("line_id"),
+            deliveries.c.state == _QUEUED,
+            deliveries.c.band == literal_column(str(band)),
+            deliveries.c.due_at <= bindparam("now"),
+        )
+        .order_by(deliveries.c.due_at)
+        .limit(bindparam("want"))
+        .subquery()
+        for band in BANDS
+    )
+    return union_all(*(select(band.c.id) for band in bands)).limit(bindparam("want"))
