@@ -1,0 +1,160 @@
+"""The setup file: what all nodes share, as it first enters an empty database.
+
+Tables refer to each other by name; every reference is checked here, so that whoever
+applies the file meets no dangling one. Files that it names (keys, secrets) are not read.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Self
+
+from pydantic import model_validator
+
+from mailwright.config.nearest import did_you_mean
+from mailwright.config.problems import Complaint
+from mailwright.config.section import Network, Section, refuse, setting
+from mailwright.config.setup_sections import (
+    CredentialSection,
+    PoolSection,
+    RouteSection,
+    SendingDomainSection,
+    SourceSection,
+    StreamSection,
+    TenantSection,
+)
+
+
+class SetupFile(Section):
+    """The setup file."""
+
+    allowed_networks: tuple[Network, ...] = setting(
+        (),
+        text="Networks that mail may be sent to although they are not globally routable, "
+        "such as a smarthost's.",
+        example=["10.0.5.0/24"],
+        max_length=1000,
+    )
+    tenant: tuple[TenantSection, ...] = setting(
+        (), text="A tenant; repeat it for more.", example=[]
+    )
+    source: tuple[SourceSection, ...] = setting(
+        (), text="A sending address; repeat it for more.", example=[]
+    )
+    pool: tuple[PoolSection, ...] = setting(
+        (), text="A pool of sources; repeat it for more.", example=[]
+    )
+    stream: tuple[StreamSection, ...] = setting(
+        (), text="A stream; repeat it for more.", example=[]
+    )
+    credential: tuple[CredentialSection, ...] = setting(
+        (), text="A credential; repeat it for more.", example=[]
+    )
+    sending_domain: tuple[SendingDomainSection, ...] = setting(
+        (), text="A From domain; repeat it for more.", example=[]
+    )
+    route: tuple[RouteSection, ...] = setting(
+        (), text="A next hop instead of MX; repeat it for more.", example=[]
+    )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        refuse([*_repeated(self), *_dangling(self), *_misplaced(self)], "setup")
+        return self
+
+
+def _repeated(setup: SetupFile) -> Iterator[Complaint]:
+    """Yield what is named twice although its name must be its own."""
+    keyed: Iterable[tuple[str, str, Sequence[Hashable]]] = (
+        ("tenant", "name", [each.name for each in setup.tenant]),
+        ("source", "name", [each.name for each in setup.source]),
+        # Two sources of one address would be two reputations for one.
+        ("source", "address", [each.address or id(each) for each in setup.source]),
+        ("pool", "name", [each.name for each in setup.pool]),
+        ("stream", "name", [(each.tenant, each.name) for each in setup.stream]),
+        ("credential", "name", [each.name for each in setup.credential]),
+        ("sending_domain", "domain", [each.domain for each in setup.sending_domain]),
+        ("route", "domain", [each.domain for each in setup.route]),
+    )
+    for section, key, values in keyed:
+        first: dict[Hashable, int] = {}
+        for index, value in enumerate(values):
+            if first.setdefault(value, index) != index:
+                yield Complaint(
+                    (section, index, key),
+                    f"is the same as in {section}[{first[value]}]",
+                    "give it another, or remove one of the two",
+                )
+
+
+def _dangling(setup: SetupFile) -> Iterator[Complaint]:
+    """Yield references to what the file does not define."""
+    tenants = [each.name for each in setup.tenant]
+    sources = [each.name for each in setup.source]
+    pools = [each.name for each in setup.pool]
+    for section, owners in (
+        ("stream", [each.tenant for each in setup.stream]),
+        ("credential", [each.tenant for each in setup.credential]),
+        ("sending_domain", [each.tenant for each in setup.sending_domain]),
+    ):
+        for index, owner in enumerate(owners):
+            if owner not in tenants:
+                yield _unknown((section, index, "tenant"), owner, tenants)
+    for index, pool in enumerate(setup.pool):
+        for name in pool.sources:
+            if name not in sources:
+                yield _unknown(("pool", index, "sources", name), name, sources)
+        if pool.overflow is not None and pool.overflow not in pools:
+            yield _unknown(("pool", index, "overflow"), pool.overflow, pools)
+    for index, stream in enumerate(setup.stream):
+        if stream.pool not in pools:
+            yield _unknown(("stream", index, "pool"), stream.pool, pools)
+    for index, credential in enumerate(setup.credential):
+        streams = [
+            each.name for each in setup.stream if each.tenant == credential.tenant
+        ]
+        if credential.stream not in streams:
+            yield _unknown(
+                ("credential", index, "stream"),
+                credential.stream,
+                streams,
+                of=f" of tenant {credential.tenant}",
+            )
+
+
+def _unknown(
+    key: tuple[str | int, ...], name: str, known: Sequence[str], of: str = ""
+) -> Complaint:
+    """Return the complaint about a reference, with the nearest name that would do."""
+    section = "source" if "sources" in key else str(key[-1])
+    section = "pool" if section == "overflow" else section
+    return Complaint(
+        key,
+        f'there is no {section} "{name}"{of}',
+        did_you_mean(name, known) or f"define it in [[{section}]]",
+    )
+
+
+def _misplaced(setup: SetupFile) -> Iterator[Complaint]:
+    """Yield references that exist but cannot work."""
+    overflow = {pool.name: pool.overflow for pool in setup.pool}
+    for index, pool in enumerate(setup.pool):
+        seen = set()
+        after: str | None = pool.name
+        while after is not None and after not in seen:
+            seen.add(after)
+            after = overflow.get(after)
+        if after == pool.name:
+            yield Complaint(
+                ("pool", index, "overflow"),
+                "the pools overflow into each other in a circle",
+                "let the last of them have none",
+            )
+    tenant_of: dict[str, str] = {}
+    for index, each in enumerate(setup.sending_domain):
+        # A reverse-path's domain is what tells whose bounce it is.
+        owner = tenant_of.setdefault(each.return_path_domain, each.tenant)
+        if owner != each.tenant:
+            yield Complaint(
+                ("sending_domain", index, "return_path_domain"),
+                f"{each.return_path_domain} is used by tenant {owner}",
+                "give each tenant its own return-path domains",
+            )

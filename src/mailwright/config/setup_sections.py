@@ -1,0 +1,344 @@
+"""The tables of the setup file, each checked on its own.
+
+How they refer to each other is checked in :mod:`mailwright.config.setup`.
+"""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Final, Self
+
+from pydantic import AfterValidator, SecretStr, model_validator
+
+from mailwright.config.problems import Complaint, WrongValueError
+from mailwright.config.section import (
+    Count,
+    Domain,
+    FilePath,
+    HostName,
+    Name,
+    RouteDomain,
+    Section,
+    Selector,
+    SourceAddress,
+    refuse,
+    setting,
+)
+from mailwright.config.units import HostPort
+from mailwright.site import Pipelining, TlsDemand
+
+_SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}")
+_MAX_WEIGHT: Final = 1_000_000
+
+
+class StreamKind(StrEnum):
+    """How a stream's mail is treated."""
+
+    TRANSACTIONAL = "transactional"  # goes first; the recipient expects it
+    BULK = "bulk"  # can be left; must be signed with an aligned key
+
+
+class ScopeName(StrEnum):
+    """What a credential may do."""
+
+    SEND = "send"  # submit mail, by SMTP and HTTP
+    CONTROL = "control"  # choose campaign, stream, pool and time by X-Mailwright-*
+    READ = "read"  # read messages and events of its tenant
+    MANAGE = "manage"  # change its tenant's settings
+
+
+class ProofKind(StrEnum):
+    """How a sending domain is proven."""
+
+    DNS = "dns"  # its DKIM key is seen in DNS
+    OPERATOR = "operator"  # the operator vouches for it
+
+
+def _sha256(value: SecretStr) -> SecretStr:
+    if not _SHA256_HEX.fullmatch(value.get_secret_value()):
+        raise WrongValueError(
+            "is not a SHA-256 in hex",
+            "write its 64 digits of 0–9 and a–f, not the secret itself",
+        )
+    return value
+
+
+def _next_hop(value: HostPort) -> HostPort:
+    if value.port == 0:
+        raise WrongValueError("port 0 cannot be reached", "name the next hop's port")
+    return value
+
+
+class TenantSection(Section):
+    """Who owns credentials, sending domains, suppressions and quotas."""
+
+    name: Name = setting(text="Name of the tenant.", example="acme")
+
+
+class SourceSection(Section):
+    """An IP address that mail is sent from, with its EHLO name."""
+
+    name: Name = setting(text="Name of the source.", example="ip1")
+    address: SourceAddress = setting(
+        "",
+        text="IPv4 or IPv6 address to send from; empty: the system chooses.",
+        example="192.0.2.10",
+    )
+    ehlo_name: HostName = setting(
+        text="Name said in EHLO; the PTR record of the address names it and it resolves "
+        "to the address.",
+        example="mta1.example.com",
+    )
+
+
+class PoolSection(Section):
+    """Weighted sources that streams send from."""
+
+    name: Name = setting(text="Name of the pool.", example="main")
+    sources: dict[Name, Count] = setting(
+        text="Sources by name with their weights: one of weight 2 sends twice as much as "
+        "one of weight 1.",
+        example={"ip1": 1},
+        min_length=1,
+        max_length=1000,
+    )
+    overflow: Name | None = setting(
+        None,
+        text="Pool that takes over what this one cannot send.",
+        example="spare",
+    )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        refuse(
+            [
+                Complaint(
+                    ("sources", name),
+                    f"{weight} is not a weight",
+                    f"name a whole number from 1 to {_MAX_WEIGHT}",
+                )
+                for name, weight in self.sources.items()
+                if not 1 <= weight <= _MAX_WEIGHT
+            ],
+            "pool",
+        )
+        return self
+
+
+class StreamSection(Section):
+    """A kind of mail that a recipient can leave separately."""
+
+    tenant: Name = setting(text="Tenant that it belongs to.", example="acme")
+    name: Name = setting(
+        text="Name of the stream, unique in its tenant.", example="receipts"
+    )
+    kind: StreamKind = setting(
+        text="transactional (goes first) or bulk (must be signed, can be left).",
+        example="transactional",
+        alias="class",
+    )
+    pool: Name = setting(text="Pool that it sends from.", example="main")
+
+
+class CredentialSection(Section):
+    """An API key and SMTP login of a tenant.
+
+    With neither ``sha256`` nor ``secret_file`` it serves listeners that are open to
+    named networks, until ``mailwright key create`` gives it a secret.
+    """
+
+    tenant: Name = setting(text="Tenant that it belongs to.", example="acme")
+    name: Name = setting(
+        text="Name of the credential and SMTP login, unique among all tenants.",
+        example="crm",
+    )
+    stream: Name = setting(
+        text="Stream of its tenant for mail that names none.", example="receipts"
+    )
+    scopes: frozenset[ScopeName] = setting(
+        frozenset({ScopeName.SEND, ScopeName.CONTROL, ScopeName.READ}),
+        text="What it may do: send, control (X-Mailwright-* fields), read, manage.",
+        example=["send", "control", "read"],
+        min_length=1,
+    )
+    sha256: Annotated[SecretStr, AfterValidator(_sha256)] | None = setting(
+        None,
+        text="SHA-256 of its secret in hex, so that the file holds no secret.",
+        example="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    )
+    secret_file: FilePath | None = setting(
+        None,
+        text="File whose first line is its secret; instead of sha256.",
+        example="secrets/crm",
+    )
+    hourly_limit: Count | None = setting(
+        None,
+        text="Recipients an hour; what is over it is accepted and paced.",
+        example=10_000,
+        unit="recipients",
+        ge=1,
+    )
+    daily_quota: Count | None = setting(
+        None,
+        text="Recipients a day; what is over it gets 452.",
+        example=100_000,
+        unit="recipients",
+        ge=1,
+    )
+    backlog_limit: Count | None = setting(
+        None,
+        text="Deliveries queued at once; what is over it gets 452.",
+        example=500_000,
+        unit="deliveries",
+        ge=1,
+    )
+
+    @property
+    def secret_hash(self) -> bytes | None:
+        """The 32 octets of ``sha256``, if it is given."""
+        return bytes.fromhex(self.sha256.get_secret_value()) if self.sha256 else None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.sha256 is not None and self.secret_file is not None:
+            complaint = Complaint(
+                ("secret_file",), "is given beside sha256", "keep one of the two"
+            )
+            refuse([complaint], "credential")
+        return self
+
+
+class DkimKeySection(Section):
+    """A further DKIM key of a sending domain."""
+
+    selector: Selector = setting(text="Selector of the key.", example="s2")
+    key_file: FilePath = setting(
+        text="PEM file of the private key (RSA of 2048 bits or more, or Ed25519).",
+        example="keys/example.com.s2.pem",
+    )
+
+
+class SendingDomainSection(Section):
+    """A From domain of one tenant."""
+
+    tenant: Name = setting(text="Tenant that it belongs to.", example="acme")
+    domain: Domain = setting(text="The domain in From.", example="example.com")
+    return_path_domain: Domain = setting(
+        default_factory=lambda known: f"bounce.{known.get('domain')}",
+        default_text='"bounce." before the domain',
+        text="Domain of the reverse-path; other tenants cannot share it.",
+        example="bounce.example.com",
+    )
+    selector: Selector | None = setting(
+        None,
+        text="Selector of the DKIM key that signs; with key_file.",
+        example="s1",
+    )
+    key_file: FilePath | None = setting(
+        None,
+        text="PEM file of the private key (RSA of 2048 bits or more, or Ed25519); it is "
+        "sealed in the database and the file no longer needed.",
+        example="keys/example.com.s1.pem",
+    )
+    proof: ProofKind = setting(
+        ProofKind.DNS,
+        text="dns: usable once the DKIM key is seen in DNS; operator: usable at once, "
+        "you vouch for it.",
+        example="dns",
+    )
+    extra_keys: tuple[DkimKeySection, ...] = setting(
+        (),
+        text="Further keys that are kept ready, such as the next one.",
+        example=[],
+        max_length=10,
+    )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        found = []
+        if (self.selector is None) != (self.key_file is None):
+            given, missing = (
+                ("key_file", "selector")
+                if self.selector is None
+                else ("selector", "key_file")
+            )
+            found.append(
+                Complaint(
+                    (missing,), f"is required with {given}", "give both or neither"
+                )
+            )
+        seen = {self.selector}
+        for index, key in enumerate(self.extra_keys):
+            if key.selector in seen:
+                found.append(
+                    Complaint(
+                        ("extra_keys", index, "selector"),
+                        f'"{key.selector}" is used twice',
+                        "give each key of a domain its own selector",
+                    )
+                )
+            seen.add(key.selector)
+        refuse(found, "sending_domain")
+        return self
+
+
+class RouteSection(Section):
+    """A next hop for a recipient domain instead of its MX."""
+
+    domain: RouteDomain = setting(
+        text='Recipient domain, or "*" for every domain without a route of its own.',
+        example="*",
+    )
+    next_hop: Annotated[HostPort, AfterValidator(_next_hop)] = setting(
+        text="Host and port that the mail goes to; a host name is looked up as an "
+        "address, not as MX.",
+        example="smtp.example.net:587",
+    )
+    pipelining: Pipelining = setting(
+        Pipelining.COMMANDS,
+        text="How far ahead of the replies a session writes: none, commands, or "
+        "transactions (the next MAIL in the write of the final dot; fastest, for next "
+        "hops that cope with it).",
+        example="commands",
+    )
+    tls: TlsDemand = setting(
+        TlsDemand.OPPORTUNISTIC,
+        text="none, opportunistic (if offered) or required (verified, or the mail waits).",
+        example="required",
+    )
+    login: str | None = setting(
+        None,
+        text="User name for AUTH; with password_file and tls required.",
+        example="acme",
+        min_length=1,
+        max_length=255,
+    )
+    password_file: FilePath | None = setting(
+        None,
+        text="File whose first line is the password; it is sealed in the database.",
+        example="secrets/smarthost",
+    )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        found = []
+        if (self.login is None) != (self.password_file is None):
+            given, missing = (
+                ("password_file", "login")
+                if self.login is None
+                else ("login", "password_file")
+            )
+            found.append(
+                Complaint(
+                    (missing,), f"is required with {given}", "give both or neither"
+                )
+            )
+        if self.login is not None and self.tls is not TlsDemand.REQUIRED:
+            found.append(
+                Complaint(
+                    ("tls",),
+                    "the password could cross the network in clear",
+                    'set tls = "required"',
+                )
+            )
+        refuse(found, "route")
+        return self
