@@ -39,6 +39,7 @@ from mailwright.mta.control import (
     merge,
     parse_controls,
 )
+from mailwright.mta.edits.intake import edit_for_storing
 from mailwright.reply import Phase, Reply, local_reply
 from mailwright.submission import Submission
 
@@ -142,8 +143,6 @@ class Admission:
         self, offer: Offer, *, now: datetime, fresh_id: Callable[[], str]
     ) -> Submission | Refusal:
         """Do what :meth:`admit` does, and name the field that is at fault."""
-        from mailwright.mta.edits.intake import edit_for_storing  # noqa: PLC0415
-
         fields = message.fields(offer.header)
         refusal = self._octets_refusal(offer, fields)
         if refusal is not None:
@@ -158,6 +157,7 @@ class Admission:
             prepend=offer.trace,
             date=now,
             message_id=lambda: f"<{fresh_id()}@{sending_domain.domain}>",
+            found=fields,
         )
         chosen = _choices(offer, stored.controls, now)
         if isinstance(chosen, Refusal):

@@ -19,11 +19,12 @@ X-Mailwright-Metadata     JSON object of strings
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+
+from mailwright.mta.compose.words import has_controls
 
 MAX_TAGS: Final = 10
 MAX_TAG_CHARS: Final = 64
@@ -173,19 +174,6 @@ def parse_instant(text: str) -> datetime:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError(reason) from error
-
-
-def has_controls(text: str) -> bool:
-    """Whether ``text`` has characters that no header, log line or row should see.
-
-    C0, C1, the line and paragraph separators, and lone surrogates (which are not UTF-8).
-    """
-    if text.isascii():
-        return not text.isprintable()
-    return any(unicodedata.category(char) in _CONTROL_CATEGORIES for char in text)
-
-
-_CONTROL_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def _name_defect(choices: Choices) -> Defect | None:
