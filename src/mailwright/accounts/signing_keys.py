@@ -26,12 +26,23 @@ MIN_RSA_BITS: Final = 2048
 #: Some receivers do not verify longer ones, and their record outgrows a DNS answer.
 MAX_RSA_BITS: Final = 4096
 _MAKE_ONE: Final = "make one with: mailwright dkim generate"
+_RESTORE: Final = "restore the database from a backup"
 
 PrivateKey: TypeAlias = RSAPrivateKey | Ed25519PrivateKey
 
 
 class SigningKeyError(MailwrightError):
-    """A file is no DKIM key that we sign with; the text says what to do."""
+    """Some octets are no DKIM key that we sign with.
+
+    Attributes:
+        what: what is wrong, without any part of the octets.
+        remedy: what to do.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
+        self.what = what
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +74,26 @@ def read_pem(pem: bytes) -> tuple[str, bytes]:
         key = load_pem_private_key(pem, None)
     except TypeError as error:
         raise SigningKeyError(
-            "the key is encrypted; write it without a passphrase (openssl pkey) and "
-            "protect it with file mode 0600"
+            "is encrypted with a passphrase",
+            "write it without one (openssl pkey) and protect it with mode 0600",
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise SigningKeyError(
-            f"no PEM private key (PKCS#1 or PKCS#8) is in it; {_MAKE_ONE}"
+            "holds no PEM private key (PKCS#1 or PKCS#8)", _MAKE_ONE
         ) from error
     if isinstance(key, RSAPrivateKey):
         # RFC 8301 §3.2: signers MUST use at least 1024 and SHOULD use at least 2048.
         if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
             raise SigningKeyError(
-                f"an RSA key has {MIN_RSA_BITS} to {MAX_RSA_BITS} bits, this one "
-                f"{key.key_size}; {_MAKE_ONE}"
+                f"has {key.key_size} bits; an RSA key needs {MIN_RSA_BITS} to "
+                f"{MAX_RSA_BITS}",
+                _MAKE_ONE,
             )
         algorithm = RSA_SHA256
     elif isinstance(key, Ed25519PrivateKey):
         algorithm = ED25519_SHA256
     else:
-        raise SigningKeyError(f"DKIM signs with RSA or Ed25519 only; {_MAKE_ONE}")
+        raise SigningKeyError("is neither an RSA nor an Ed25519 key", _MAKE_ONE)
     return algorithm, key.private_bytes(
         Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
     )
@@ -98,7 +110,7 @@ def read_der(der: bytes) -> PrivateKey:
     try:
         key = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise SigningKeyError("the sealed octets are no private key") from error
+        raise SigningKeyError("is no private key", _RESTORE) from error
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
-        raise SigningKeyError("the sealed key is neither RSA nor Ed25519")
+        raise SigningKeyError("is neither an RSA nor an Ed25519 key", _RESTORE)
     return key
