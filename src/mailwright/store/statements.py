@@ -6,16 +6,19 @@ query binds values and gives a :class:`Bound`; a :class:`Unit` is a tuple of
 the rooms' meanings.
 
 Core is compiled to text once for each engine, because completing a Core statement
-costs more than running it.
+costs more than running it. Upserts are written with
+``sqlalchemy.dialects.postgresql.insert``, whose ``ON CONFLICT`` both engines compile.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import ClauseElement
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.compiler import SQLCompiler
 from typing_extensions import override
 
 Value: TypeAlias = int | float | str | bytes | None
@@ -33,39 +36,93 @@ class _Seq(Enum):
 SEQ: Final = _Seq.SEQ
 
 
+#: What a statement's parameters may be bound to.
+Bindable: TypeAlias = Value | _Seq
+
+
+class Compiled(NamedTuple):
+    """A statement as an engine takes it.
+
+    Attributes:
+        text: the SQL.
+        names: the parameters; for an engine that counts them, one for each mark, in
+            the marks' order.
+        fixed: the values that Core itself put in (``state == 0``, ``limit(100)``).
+        pick: takes the values of ``names``, in that order, out of a mapping; raises
+            ``KeyError`` for the first one missing.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    fixed: Mapping[str, Value]
+    pick: Callable[[Mapping[str, Bindable]], tuple[Bindable, ...]]
+
+
+def _picker(
+    names: tuple[str, ...],
+) -> Callable[[Mapping[str, Bindable]], tuple[Bindable, ...]]:
+    """Return what takes ``names`` out of a mapping; ``itemgetter`` is the fast way."""
+    match names:
+        case ():
+            return lambda params: ()
+        case (name,):
+            return lambda params: (params[name],)
+        case _:
+            return itemgetter(*names)
+
+
 class Query:
     """One statement of a room, compiled to text once per engine."""
 
-    __slots__ = ("_core", "_texts", "name")
+    __slots__ = ("_compiled", "_core", "name")
 
     def __init__(self, name: str, core: ClauseElement) -> None:
         """Wrap ``core``; ``name`` is what logs and errors call it."""
         self.name = name
         self._core = core
-        self._texts: dict[str, str] = {}
+        self._compiled: dict[str, Compiled] = {}
 
-    def __call__(self, **params: Value | _Seq) -> "Bound":
+    def __call__(self, **params: Bindable) -> "Bound":
         """Return this statement with its values; every parameter must be named."""
         return Bound(self, params)
 
-    def text(self, dialect: Dialect) -> str:
-        """Return the SQL text with named parameters, in ``dialect``'s spelling."""
-        text = self._texts.get(dialect.name)
-        if text is None:
-            compiled = self._core.compile(dialect=dialect)
-            text = self._texts[dialect.name] = str(compiled)
-        return text
+    def compiled(self, dialect: Dialect) -> Compiled:
+        """Return the statement in ``dialect``'s spelling; compiled at the first call.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the engine cannot express it.
+        """
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = self._compiled[dialect.name] = _compile(self._core, dialect)
+        return compiled
 
     @override
     def __repr__(self) -> str:
         return f"Query({self.name!r})"
 
 
+def _compile(core: ClauseElement, dialect: Dialect) -> Compiled:
+    compiler = core.compile(dialect=dialect)
+    if not isinstance(compiler, SQLCompiler):  # DDL has no parameters
+        return Compiled(str(compiler), (), {}, _picker(()))
+    required = {name for name, bind in compiler.binds.items() if bind.required}
+    # Expanding writes out the lists of ``in_``; it wants some value for everything.
+    state = compiler.construct_expanded_state(
+        dict.fromkeys(required), escape_names=False
+    )
+    fixed = {
+        name: value for name, value in state.parameters.items() if name not in required
+    }
+    names = tuple(state.positiontup or state.parameters)
+    return Compiled(state.statement, names, fixed, _picker(names))
+
+
 class Bound(NamedTuple):
     """A query with its values."""
 
     query: Query
-    params: Mapping[str, Value | _Seq]
+    params: Mapping[str, Bindable]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,103 @@
+"""Runs the steps of one unit on a cursor. Knows nothing of turns or threads."""
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from mailwright.store.sqlite import DIALECT
+from mailwright.store.statements import (
+    SEQ,
+    Bindable,
+    Bound,
+    Row,
+    Unit,
+    UnitResult,
+)
+
+#: What a unit can raise: SQLite's refusal, a parameter that is missing or that no
+#: column can hold, a statement that the engine cannot express.
+UNIT_ERRORS: Final = (
+    sqlite3.Error,
+    SQLAlchemyError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    MemoryError,
+)
+
+
+class UnitRunner:
+    """Runs units inside the transaction that its caller has begun.
+
+    Attributes:
+        seq: the last event number given; the caller restores it after a rollback.
+        doing: the name of the statement that is running, or failed last.
+    """
+
+    __slots__ = ("_cursor", "doing", "seq")
+
+    def __init__(self, cursor: sqlite3.Cursor, seq: int) -> None:
+        self._cursor = cursor
+        self.seq = seq
+        self.doing = ""
+
+    def run(self, unit: Unit) -> UnitResult:
+        """Run ``unit`` and return its guards' rows, one list for each step.
+
+        Raises:
+            UNIT_ERRORS: a statement failed; the caller must roll back.
+        """
+        return [
+            self._unguarded(step.then)
+            if step.guard is None
+            else self._guarded(step.guard, step.then, step.otherwise, carry=step.carry)
+            for step in unit.steps
+        ]
+
+    def _unguarded(self, bounds: tuple[Bound, ...]) -> list[Row]:
+        for bound in bounds:
+            self._execute(bound)
+        return []
+
+    def _guarded(
+        self,
+        guard: Bound,
+        then: tuple[Bound, ...],
+        otherwise: tuple[Bound, ...],
+        *,
+        carry: bool,
+    ) -> list[Row]:
+        self._execute(guard)
+        rows: list[Row] = self._cursor.fetchall()
+        if not rows:
+            for bound in otherwise:
+                self._execute(bound)
+        elif carry:
+            names = [column[0] for column in self._cursor.description]
+            for row in rows:
+                carried = dict(zip(names, row, strict=True))
+                for bound in then:
+                    self._execute(bound, carried)
+        else:
+            for _ in rows:
+                for bound in then:
+                    self._execute(bound)
+        return rows
+
+    def _execute(
+        self, bound: Bound, carried: Mapping[str, Bindable] | None = None
+    ) -> None:
+        query, params = bound
+        self.doing = query.name
+        compiled = query.compiled(DIALECT)
+        if carried is not None:
+            params = {**compiled.fixed, **carried, **params}
+        elif compiled.fixed:
+            params = {**compiled.fixed, **params}
+        if params.get("seq") is SEQ:
+            self.seq += 1
+            params = {**params, "seq": self.seq}
+        self._cursor.execute(compiled.text, compiled.pick(params))

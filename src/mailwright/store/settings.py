@@ -1,0 +1,25 @@
+"""What a store needs to know of its node."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where the database is, and how the store's threads work.
+
+    Attributes:
+        path: the SQLite file; made when it is absent. Its folder must exist.
+        state_dir: the node's own folder, with ``node.lock``; must exist.
+        node: the node's name in the database.
+        readers: read-only connections, each on a thread of its own.
+        turn_ms: statements of one turn stop after this long, then comes the commit.
+        read_limit_s: a snapshot that is read for longer is interrupted.
+    """
+
+    path: Path
+    state_dir: Path
+    node: str
+    readers: int = 2
+    turn_ms: float = 5.0
+    read_limit_s: float = 10.0
