@@ -12,7 +12,6 @@ Standards: RFC 1035 (messages), RFC 2308 (negative answers), RFC 6891 (EDNS), RF
 """
 
 import asyncio
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -302,10 +301,12 @@ class DnspythonResolver:
     async def _ask(self, question: _Question) -> Answer[Any]:
         if not self._limiter.take(self._clock.steady()):
             return self._down(question)
-        answer = _failed("the resolver did not answer in time")
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._try_all(question)
+        except TimeoutError:
+            self._limiter.note(answered=False)
+            answer = _failed("the resolver did not answer in time")
         return self._cache.put(question, answer, self._clock.steady())
 
     def _down(self, question: _Question) -> Answer[Any]:
