@@ -212,8 +212,9 @@ class QueueIntake:
             line.accepting -= 1
             if not outcomes or not outcomes[position]:
                 continue
-            if not line.count or acceptance.due_at < line.next_due_at:
+            if not line.count:
                 line.next_due_at = acceptance.due_at
+            line.due_again(acceptance.due_at)
             line.count += 1
             touched[line.id] = line
         if not touched:

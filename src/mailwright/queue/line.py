@@ -5,7 +5,8 @@ holds mail. It is small on purpose: a campaign to 95 000 domains has as many lin
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 from mailwright.accounts.directory import StreamClass
 from mailwright.ids import (
@@ -17,6 +18,9 @@ from mailwright.ids import (
     StreamId,
     TenantId,
 )
+
+#: Due time of a line in which nothing waits.
+NOTHING_DUE: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Line:
         sending: of these, claimed and not settled yet.
         claiming: rows that claims under way have asked for.
         accepting: submissions under way that will add to it.
+        changes: how often deliveries became due in it; tells a look at the database that
+            it looked too early.
         next_due_at: nothing of it is due before.
         is_held: a hold stops it.
         wait_until: it rests until then (no route, no key, dead host), with the reason.
@@ -54,6 +60,7 @@ class Line:
     sending: int = 0
     claiming: int = 0
     accepting: int = 0
+    changes: int = 0
     is_held: bool = False
     wait_until: datetime | None = None
     wait_reason: str = ""
@@ -73,6 +80,18 @@ class Line:
         if self.wait_until is not None and self.wait_until > self.next_due_at:
             return self.wait_until
         return self.next_due_at
+
+    def claimed(self, asked: int, got: int) -> None:
+        """Note that a claim which asked for ``asked`` deliveries got ``got``."""
+        self.claiming -= asked
+        self.sending += got
+        if self.available <= 0:
+            self.next_due_at = NOTHING_DUE
+
+    def due_again(self, at: datetime) -> None:
+        """Note that a delivery of it is due at ``at``."""
+        self.changes += 1
+        self.next_due_at = min(self.next_due_at, at)
 
     def rest(self, until: datetime, reason: str) -> None:
         """Let it rest until ``until``; people are told ``reason``."""

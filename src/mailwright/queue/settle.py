@@ -144,7 +144,7 @@ def unit_of(
     attempt: Attempt,
     move: Move,
     *,
-    source: SourceId,
+    source: SourceId | None,
     node: int,
     epoch: int,
     now: datetime,
@@ -202,7 +202,7 @@ def doomed_unit(
 
 
 def _data(
-    claimed: Claimed, attempt: Attempt, move: Move, source: SourceId
+    claimed: Claimed, attempt: Attempt, move: Move, source: SourceId | None
 ) -> dict[str, Any]:
     """Return what the event says. Reply texts lose their addresses here."""
     reply = attempt.reply

@@ -162,30 +162,34 @@ NEXT_DUE = Query(
 )
 
 #: Claimed rows of starts that are over; they may have arrived.
-_of_dead_epochs = (
-    select(deliveries.c.id)
-    .where(deliveries.c.state == _SENDING, deliveries.c.epoch < bindparam("my_epoch"))
-    .limit(bindparam("slice"))
-    .scalar_subquery()
-)
-RECOVER = Query(
-    "recover",
-    update(deliveries)
-    .where(deliveries.c.id.in_(_of_dead_epochs))
-    .values(
-        state=_QUEUED,
-        epoch=None,
-        due_at=bindparam("due"),
-        ambiguous=deliveries.c.ambiguous + 1,
-    )
-    .returning(
+SENDING_OF_DEAD_EPOCHS = Query(
+    "sending of dead epochs",
+    select(
         deliveries.c.id,
         deliveries.c.line,
         deliveries.c.message,
         deliveries.c.tenant,
         deliveries.c.subject,
         deliveries.c.attempt,
-    ),
+    )
+    .where(deliveries.c.state == _SENDING, deliveries.c.epoch < bindparam("my_epoch"))
+    .limit(bindparam("slice")),
+)
+RECOVER_ONE = Query(
+    "recover one",
+    update(deliveries)
+    .where(
+        deliveries.c.id == bindparam("delivery_id"),
+        deliveries.c.state == _SENDING,
+        deliveries.c.epoch < bindparam("my_epoch"),
+    )
+    .values(
+        state=_QUEUED,
+        epoch=None,
+        due_at=bindparam("due"),
+        ambiguous=deliveries.c.ambiguous + 1,
+    )
+    .returning(deliveries.c.id),
 )
 #: A submission that a crash left unfinished: never acknowledged, so never sent.
 INCOMPLETE_MESSAGES = Query(

@@ -1,0 +1,102 @@
+"""What a start does to the queue before anything is accepted or delivered.
+
+Reads ``lines``, not ``deliveries``. Rows that a dead start left as ``sending`` may have
+arrived: they go back to their lines, marked, due after ``ambiguous_retry`` from the same
+source with the same octets. Submissions that were never acknowledged are discarded.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from mailwright.clock import Clock, to_micros
+from mailwright.events.log import About, write_event
+from mailwright.events.types import EventType
+from mailwright.ids import DeliveryId, MessageId, Subject, TenantId
+from mailwright.queue.book import LineBook
+from mailwright.queue.statements import (
+    DISCARD_CONTENT,
+    DISCARD_DELIVERIES,
+    DISCARD_MESSAGE,
+    INCOMPLETE_MESSAGES,
+    LINE_DUE,
+    LINES_WITH_MAIL,
+    RECOVER_ONE,
+    SENDING_OF_DEAD_EPOCHS,
+)
+from mailwright.store.ports import UnitStore
+from mailwright.store.statements import Row, Step, Unit, unit
+
+_PAGE: Final = 10_000
+_SLICE: Final = 100
+
+
+async def discard_incomplete(store: UnitStore) -> int:
+    """Take away submissions that a crash left unfinished; return how many."""
+    discarded = 0
+    while True:
+        (rows,) = await store.read(INCOMPLETE_MESSAGES(slice=_SLICE))
+        for message, content in rows:
+            await store.run(
+                unit(
+                    DISCARD_DELIVERIES(message_id=message),
+                    DISCARD_MESSAGE(message_id=message),
+                    DISCARD_CONTENT(content_id=content),
+                )
+            )
+        discarded += len(rows)
+        if len(rows) < _SLICE:
+            return discarded
+
+
+async def recover_sending(
+    store: UnitStore, clock: Clock, ambiguous_retry: timedelta
+) -> int:
+    """Put the ambiguous rows of dead starts back to their lines; return how many.
+
+    Durable on return, in slices; each writes its ``deferred`` event.
+    """
+    recovered = 0
+    while True:
+        (rows,) = await store.read(
+            SENDING_OF_DEAD_EPOCHS(my_epoch=store.epoch, slice=_SLICE)
+        )
+        if rows:
+            await store.run(_recovery(store, clock, ambiguous_retry, rows))
+        recovered += len(rows)
+        if len(rows) < _SLICE:
+            return recovered
+
+
+def _recovery(
+    store: UnitStore, clock: Clock, ambiguous_retry: timedelta, rows: list[Row]
+) -> Unit:
+    now = clock.now()
+    due_at = now + ambiguous_retry
+    due = to_micros(due_at)
+    steps = []
+    for delivery, line, message, tenant, subject, attempt in rows:
+        about = About(
+            TenantId(tenant), MessageId(message), DeliveryId(delivery), Subject(subject)
+        )
+        data = {
+            "attempt": attempt,
+            "text": "the node stopped while this attempt was under way",
+            "origin": "local",
+            "category": "network",
+            "due_at": due_at.isoformat(timespec="milliseconds"),
+            "possible_duplicate": True,
+        }
+        event = write_event(store.node, now, EventType.DEFERRED, about, data)
+        guard = RECOVER_ONE(delivery_id=delivery, my_epoch=store.epoch, due=due)
+        steps.append(Step(guard, (event, LINE_DUE(line_id=line, due=due))))
+    return Unit(tuple(steps))
+
+
+async def load_lines(store: UnitStore, book: LineBook) -> None:
+    """Fill ``book`` with every line that holds mail, a page at a time."""
+    after = 0
+    while True:
+        (rows,) = await store.read(LINES_WITH_MAIL(after=after, page=_PAGE))
+        after = book.load(rows)
+        if len(rows) < _PAGE:
+            return

@@ -1,0 +1,317 @@
+"""The scheduler: lines that become due find their site and feed its lane.
+
+One task waits for the next due line; connections and look-ups are tasks of their own,
+bounded in number. Nothing here is per message.
+
+A line that is due is looked up (its domain's site), joins the lane of (site, pool), and
+leaves it when nothing of it is due any more. A lane whose host cannot be reached rests:
+a few deliveries of each line carry the reply, the others keep their due time.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Final
+
+from mailwright.accounts.directory import Directory
+from mailwright.ids import LineId, PoolId
+from mailwright.queue.dispatch import Lane, LaneFeed, Tools
+from mailwright.queue.line import Line
+from mailwright.queue.lookups import Lookups
+from mailwright.queue.ports import Courier, Router
+from mailwright.queue.retry import next_attempt_at
+from mailwright.reply import Phase, Reply, local_reply
+from mailwright.site import Pipelining, Profile, Site, TlsDemand
+from mailwright.store.ports import StoreError
+
+logger = logging.getLogger(__name__)
+
+_NOWHERE: Final = Site(
+    "", (), (), Profile("", 1, 1, Pipelining.NONE, TlsDemand.NONE, (300.0,))
+)
+
+#: Deliveries of a line that carry the reply when their host cannot be reached.
+DEFER_AT_ONCE: Final = 50
+_FAULT: Final = local_reply(451, "4.3.0", "internal fault", Phase.CONNECT)
+#: How often to look whether outcomes can be written again.
+UNWRITTEN_PAUSE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSettings:
+    """Bounds of the scheduler.
+
+    Attributes:
+        connections: open at once, for all lanes.
+        lanes_max: lanes at once.
+        retry: ladder for domains without a site, seconds.
+    """
+
+    connections: int
+    lanes_max: int
+    retry: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerState:
+    """A snapshot for people."""
+
+    lines_due: int
+    lanes: int
+    connections: int
+    lookups: int
+
+
+class Scheduler:
+    """Runs lines, lanes and connections until it is stopped."""
+
+    def __init__(
+        self,
+        *,
+        tools: Tools,
+        router: Router,
+        courier: Courier,
+        directory: Callable[[], Directory],
+        settings: SchedulerSettings,
+    ) -> None:
+        self._tools = tools
+        self._router = router
+        self._courier = courier
+        self._directory = directory
+        self._settings = settings
+        self._due: list[tuple[datetime, int, Line]] = []
+        self._due_at: dict[Line, datetime] = {}
+        self._entries = count()
+        self._lanes: dict[tuple[str, PoolId], Lane] = {}
+        self._lane_of: dict[LineId, Lane] = {}
+        self._for_slot: OrderedDict[Lane, None] = OrderedDict()
+        self._failures: OrderedDict[tuple[str, PoolId], int] = OrderedDict()
+        self._connections = 0
+        self._lookups = Lookups()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def statistics(self) -> SchedulerState:
+        """Return how much is going on."""
+        return SchedulerState(
+            len(self._due_at), len(self._lanes), self._connections, len(self._lookups)
+        )
+
+    def on_due(self, line: Line) -> None:
+        """Note that ``line`` got deliveries, or that one of its is due again."""
+        lane = self._lane_of.get(line.id)
+        now = self._tools.clock.now()
+        if lane is not None and not line.is_held and line.ready_at() <= now:
+            lane.add(line)
+        else:
+            self.park(line)
+
+    def park(self, line: Line) -> None:
+        """Take ``line`` back until it is due."""
+        if line.available <= 0 or line.is_held:
+            return
+        ready_at = line.ready_at()
+        known = self._due_at.get(line)
+        if known is not None and known <= ready_at:
+            return
+        self._due_at[line] = ready_at
+        heapq.heappush(self._due, (ready_at, next(self._entries), line))
+        if self._due[0][2] is line:
+            self._wake.set()
+
+    def is_stopping(self) -> bool:
+        """Whether nothing new may be claimed."""
+        return self._stopping or self._tools.settlement.unwritten > 0
+
+    def must_yield(self) -> bool:
+        """Whether another lane waits for a connection."""
+        return bool(self._for_slot)
+
+    def stop(self) -> None:
+        """Claim nothing more; :meth:`run` returns when what is in flight has ended."""
+        self._stopping = True
+        self._wake.set()
+        for lane in list(self._lanes.values()):
+            while lane.close_idle():
+                pass
+
+    async def run(self) -> None:
+        """Run until :meth:`stop`. Returns when every connection is closed."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            while not self._stopping:
+                self._wake.clear()
+                pause = self._start_due()
+                try:
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
+
+    def connect(self, lane: Lane) -> None:
+        """Open a connection for ``lane`` if it may have one more."""
+        limit = lane.site.profile.connections
+        if (
+            self._tasks is None
+            or self.is_stopping()
+            or lane.is_connecting
+            or lane.connections >= limit
+            or not lane.has_work
+        ):
+            return
+        if self._connections >= self._settings.connections:
+            self._for_slot[lane] = None
+            any(other.close_idle() for other in self._lanes.values())
+            return
+        self._connections += 1
+        lane.connections += 1
+        lane.is_connecting = True
+        self._tasks.create_task(self._connection(lane), name=f"site {lane.site.key}")
+
+    def _start_due(self) -> float | None:
+        """Start every line that is due; return the seconds until the next one is."""
+        if self.is_stopping():
+            return UNWRITTEN_PAUSE_S
+        now = self._tools.clock.now()
+        while self._due:
+            ready_at, _, line = self._due[0]
+            if ready_at > now and self._due_at.get(line) == ready_at:
+                # Wall time may be slewed: look again within a minute.
+                return min((ready_at - now).total_seconds(), 60.0)
+            heapq.heappop(self._due)
+            if self._due_at.get(line) != ready_at:
+                continue  # it was parked again, for an earlier time
+            del self._due_at[line]
+            if line.ready_at() > now:
+                self.park(line)
+            elif line.available > 0 and not line.is_held:
+                self._start(line)
+        return None
+
+    def _start(self, line: Line) -> None:
+        line.wake()
+        site = self._lookups.known(line.key.domain, self._tools.clock.steady())
+        if site is not None:
+            self._join(line, site)
+        elif self._lookups.add(line) and self._tasks is not None:
+            self._tasks.create_task(self._look_up(), name="look-up")
+
+    async def _look_up(self) -> None:
+        """Look domains up, one after the other, until none waits."""
+        while (domain := self._lookups.next_domain()) is not None:
+            try:
+                answer = await self._router.site_of(domain)
+            except Exception:  # the outermost loop of a worker
+                logger.exception("look-up failed")
+                answer = _FAULT
+            for line in self._lookups.end(domain, answer):
+                if isinstance(answer, Reply):
+                    await self._unroutable(line, answer)
+                else:
+                    self._join(line, answer)
+
+    def _join(self, line: Line, site: Site) -> None:
+        key = (site.key, line.key.pool)
+        lane = self._lanes.get(key)
+        if lane is None:
+            if len(self._lanes) >= self._settings.lanes_max:
+                line.rest(
+                    self._tools.clock.now() + timedelta(seconds=1), "too many lanes"
+                )
+                self.park(line)
+                return
+            lane = self._lanes[key] = Lane(site, line.key.pool, self._tools, self)
+        self._lane_of[line.id] = lane
+        lane.add(line)
+
+    async def _unroutable(self, line: Line, reply: Reply) -> None:
+        """Let a domain without a site end, or put off, what is due for it."""
+        profile = replace(_NOWHERE.profile, retry=self._settings.retry)
+        site = replace(_NOWHERE, profile=profile)
+        lane = Lane(site, line.key.pool, self._tools, self)
+        try:
+            while await lane.defer(line, reply, DEFER_AT_ONCE):
+                if not reply.is_permanent:
+                    break
+        except StoreError:
+            logger.exception("cannot claim")
+        if line.available > 0:
+            self._rest(line, reply, 1, self._settings.retry)
+
+    async def _connection(self, lane: Lane) -> None:
+        reply: Reply | None = _FAULT
+        feed: LaneFeed | None = None
+        try:
+            now = self._tools.clock.now()
+            permit = self._tools.permits.permit(lane.keys, now, 1, lane.wanted_source)
+            if permit.source is None or permit.granted <= 0:
+                reply = local_reply(450, "4.3.2", permit.reason, Phase.CONNECT)
+            else:
+                source = self._directory().sources[permit.source]
+                feed = LaneFeed(lane, permit.source, self._tools)
+                reply = await self._courier.carry(lane.site, source, feed)
+        except Exception:  # the outermost frame of a connection
+            logger.exception("a delivery session failed")
+        finally:
+            if feed is not None:
+                feed.abandon()
+            self._connections -= 1
+            lane.connections -= 1
+            lane.is_connecting = False
+        was_asked = feed is not None and feed.was_asked
+        await self._after_connection(lane, reply, was_asked=was_asked)
+
+    async def _after_connection(
+        self, lane: Lane, reply: Reply | None, *, was_asked: bool
+    ) -> None:
+        key = (lane.site.key, lane.pool)
+        if was_asked:
+            self._failures.pop(key, None)
+        elif reply is not None and not lane.connections:
+            await self._rest_lane(lane, reply)
+        if self._for_slot:
+            waiting, _ = self._for_slot.popitem(last=False)
+            self.connect(waiting)
+        if lane.has_work:
+            self.connect(lane)
+        if not lane.connections and not self._stopping:
+            self._close(lane)
+
+    async def _rest_lane(self, lane: Lane, reply: Reply) -> None:
+        """Let every line of a lane rest whose host cannot be reached."""
+        key = (lane.site.key, lane.pool)
+        failures = self._failures[key] = self._failures.pop(key, 0) + 1
+        while len(self._failures) > self._settings.lanes_max:
+            self._failures.popitem(last=False)
+        lane.release_strays()
+        for line in list(lane.lines):
+            lane.lines.remove(line)
+            try:
+                await lane.defer(line, reply, DEFER_AT_ONCE)
+            except StoreError:
+                logger.exception("cannot claim")
+            self._rest(line, reply, failures, lane.site.profile.retry)
+
+    def _rest(
+        self, line: Line, reply: Reply, failures: int, ladder: tuple[float, ...]
+    ) -> None:
+        now = self._tools.clock.now()
+        until = next_attempt_at(failures, ladder, now=now, jitter=0.5)
+        line.rest(until, str(reply))
+        self._lane_of.pop(line.id, None)
+        self.park(line)
+
+    def _close(self, lane: Lane) -> None:
+        """Forget a lane without connections; lines that still wait start anew."""
+        self._lanes.pop((lane.site.key, lane.pool), None)
+        self._for_slot.pop(lane, None)
+        lane.release_strays()
+        for line in lane.members:
+            self._lane_of.pop(line.id, None)
+            self.park(line)

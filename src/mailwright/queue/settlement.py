@@ -1,0 +1,132 @@
+"""Settling: hands the units of ended attempts to the store and keeps the book right.
+
+Never blocks and has no timer: the store commits whatever came together while the last
+commit was under way.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from mailwright.attempt import Attempt, End, Outcome, Verdict
+from mailwright.clock import Clock
+from mailwright.ids import SourceId
+from mailwright.queue.delivery import State
+from mailwright.queue.line import Line
+from mailwright.queue.ports import Verdicts
+from mailwright.queue.retry import next_attempt_at
+from mailwright.queue.settle import Claimed, Move, move_of, unit_of
+from mailwright.store.ports import StoreError, StoreFullError, UnitStore
+from mailwright.store.statements import Unit, UnitResult
+
+logger = logging.getLogger(__name__)
+
+#: How long mail rests that cannot be signed.
+UNSIGNABLE_REST: Final = timedelta(minutes=5)
+#: How soon an outcome is written again that found no room on the disk.
+FULL_RETRY_S: Final = 1.0
+_NO_VERDICT: Final = Verdict(Outcome.RETRY, "")
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementSettings:
+    """Times of settling.
+
+    Attributes:
+        ambiguous_retry: after which a delivery that may have arrived is tried again.
+    """
+
+    ambiguous_retry: timedelta
+
+
+class Settlement:
+    """Ends attempts. Also counts what it could not write yet."""
+
+    def __init__(
+        self,
+        *,
+        store: UnitStore,
+        clock: Clock,
+        verdicts: Verdicts,
+        draw: Callable[[], float],
+        settings: SettlementSettings,
+        on_due: Callable[[Line], None],
+    ) -> None:
+        """``draw`` gives jitter in [0, 1); ``on_due`` is told of lines with mail again."""
+        self._store = store
+        self._clock = clock
+        self._verdicts = verdicts
+        self._draw = draw
+        self._settings = settings
+        self._on_due = on_due
+        #: Outcomes that found no room; nothing is claimed while there are any.
+        self.unwritten = 0
+
+    def settle(
+        self,
+        claimed: Claimed,
+        attempt: Attempt,
+        *,
+        source: SourceId | None,
+        ladder: Sequence[float],
+    ) -> None:
+        """Move ``claimed`` on as ``attempt`` says. Durable a commit later (≤ 50 ms)."""
+        now = self._clock.now()
+        verdict = _NO_VERDICT
+        if attempt.end is End.REPLIED:
+            verdict = self._verdicts.verdict_of(attempt.reply)
+        move = move_of(
+            claimed,
+            attempt,
+            verdict,
+            retry_at=next_attempt_at(
+                claimed.attempt, ladder, now=now, jitter=self._draw()
+            ),
+            rest=UNSIGNABLE_REST,
+            ambiguous_retry=self._settings.ambiguous_retry,
+            now=now,
+        )
+        unit = unit_of(
+            claimed,
+            attempt,
+            move,
+            source=source,
+            node=self._store.node,
+            epoch=self._store.epoch,
+            now=now,
+        )
+        self._submit(unit, claimed, move)
+
+    def _submit(self, unit: Unit, claimed: Claimed, move: Move) -> None:
+        def done(result: UnitResult | None, error: StoreError | None) -> None:
+            if result is not None:
+                self._moved(claimed.line, move, is_ours=bool(result[0]))
+            elif isinstance(error, StoreFullError):
+                self._submit_later(unit, claimed, move)
+            else:
+                # The row stays `sending`; the next start finds it ambiguous.
+                logger.error("an outcome could not be stored: %s", error)
+
+        self._store.submit(unit, done)
+
+    def _submit_later(self, unit: Unit, claimed: Claimed, move: Move) -> None:
+        self.unwritten += 1
+
+        def again() -> None:
+            self.unwritten -= 1
+            self._submit(unit, claimed, move)
+
+        asyncio.get_running_loop().call_later(FULL_RETRY_S, again)
+
+    def _moved(self, line: Line, move: Move, *, is_ours: bool) -> None:
+        line.sending -= 1
+        if not is_ours:
+            return
+        if move.state is not State.QUEUED or move.due_at is None:
+            line.count -= 1
+            return
+        line.due_again(move.due_at)
+        self._on_due(line)
