@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from mailwright import __version__
+from mailwright.cli.config import config_app
+from mailwright.cli.dkim import dkim_app
 
 app = typer.Typer(
     name="mailwright",
@@ -13,6 +15,8 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(dkim_app, name="dkim")
+app.add_typer(config_app, name="config")
 
 
 def _show_version(wanted: bool) -> None:
@@ -25,7 +29,9 @@ def _show_version(wanted: bool) -> None:
 def root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Print it."),
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print it."
+        ),
     ] = False,
 ) -> None:
     """A self-hosted mass mail transfer agent that keeps receivers' trust."""
