@@ -1,7 +1,6 @@
 """Pydantic's errors in the operator's words, each with its key and the nearest one."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +12,6 @@ from mailwright.config.nearest import did_you_mean
 from mailwright.config.problems import KeyPath, Problem, WrongValueError, format_key
 from mailwright.config.section import Section
 from mailwright.config.toml import format_value
-from mailwright.config.units import format_duration, format_size
 
 _EXPECTED: Final[Mapping[str, str]] = {
     "string_type": "must be a text",
@@ -70,18 +68,11 @@ def _expectation(details: ErrorDetails, key: Key | None) -> str:
     kind, context = details["type"], details.get("ctx", {})
     for bound, form in _BOUNDED.items():
         if bound in context:
-            return form.format(_bound(context[bound], key))
+            limit = context[bound]
+            return form.format(key.spell(limit) if key else limit)
     if kind == "enum":
         return f"must be one of {context['expected']}".replace("'", '"')
     return _EXPECTED.get(kind) or details["msg"].replace("Input should be", "must be")
-
-
-def _bound(value: object, key: Key | None) -> str:
-    if isinstance(value, timedelta):
-        return f'"{format_duration(value)}"'
-    if isinstance(value, int) and key is not None and isinstance(key.example, str):
-        return f'"{format_size(value)}"'
-    return str(value)
 
 
 def _example(key: Key | None) -> str:

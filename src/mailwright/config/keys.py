@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
 from mailwright.config.problems import KeyPath
 from mailwright.config.section import Section
+from mailwright.config.units import format_duration, format_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +47,35 @@ class Key:
     @property
     def unit(self) -> str:
         """What its number counts, or ``""``."""
-        return str(self._extra.get("unit", ""))
+        return str(self._extra.get("x-unit", ""))
 
     @property
     def is_live(self) -> bool:
         """Whether a running node takes a change over."""
-        return bool(self._extra.get("live"))
+        return bool(self._extra.get("x-live"))
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it names a file that must be there when the settings are used."""
+        return bool(self._extra.get("x-reads"))
+
+    @property
+    def is_in_sample(self) -> bool:
+        """Whether the printed sample sets it."""
+        return self.field.is_required() or bool(self._extra.get("x-sample"))
+
+    def spell(self, bound: object) -> str:
+        """Return a bound of this key as it would be written in the file."""
+        if isinstance(bound, timedelta):
+            return f'"{format_duration(bound)}"'
+        if isinstance(bound, int) and isinstance(self.example, str):
+            return f'"{format_size(bound)}"'
+        return str(bound)
 
     @property
     def default_text(self) -> str:
         """The default in words, if it follows from other keys."""
-        return str(self._extra.get("default_text", ""))
+        return str(self._extra.get("x-default-text", ""))
 
 
 def keys_of(schema: type[Section]) -> Iterator[Key]:
@@ -98,3 +118,34 @@ def _table_of(annotation: Any) -> tuple[type[Section] | None, bool]:
         if isinstance(inner, type) and issubclass(inner, Section):
             return inner, True
     return None, False
+
+
+def plain(section: Section) -> dict[str, Any]:
+    """Return a table as TOML would give it; ``None`` where a key is not set.
+
+    Secrets are stars.
+    """
+    return section.model_dump(mode="json", by_alias=True)
+
+
+def defaults_of(schema: type[Section]) -> dict[str, Any]:
+    """Return the defaults of a table as TOML would give them, by key.
+
+    ``None`` where an optional key has none; required keys are absent. What follows from
+    other keys has a placeholder; see :attr:`Key.default_text`.
+    """
+    silent = schema.model_construct()
+    return silent.model_dump(mode="json", by_alias=True, warnings=False)
+
+
+def walk(section: Section, before: KeyPath = ()) -> Iterator[tuple[KeyPath, Key, Any]]:
+    """Yield place, key and value of every key that holds no table, at any depth."""
+    for key in keys_of(type(section)):
+        value, place = getattr(section, key.attribute), (*before, key.name)
+        if key.table is None:
+            yield place, key, value
+        elif key.is_repeated:
+            for index, each in enumerate(value):
+                yield from walk(each, (*place, index))
+        else:
+            yield from walk(value, place)

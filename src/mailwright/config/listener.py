@@ -52,18 +52,23 @@ class SmtpListener(Section):
         ListenerTls.STARTTLS,
         text="none, starttls (port 587) or implicit (port 465).",
         example="starttls",
+        sample=True,
     )
     certificate_file: FilePath | None = setting(
         None,
         text="PEM file with the certificate and its chain; required unless tls is none.",
         example="tls/fullchain.pem",
         live=True,
+        reads=True,
+        sample=True,
     )
     key_file: FilePath | None = setting(
         None,
         text="PEM file with the certificate's key; required unless tls is none.",
         example="tls/privkey.pem",
         live=True,
+        reads=True,
+        sample=True,
     )
     networks: tuple[Network, ...] = setting(
         (),

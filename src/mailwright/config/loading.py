@@ -6,6 +6,7 @@ settings file only, not the files that it names (:mod:`mailwright.config.checkin
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -85,11 +86,21 @@ def read_toml(path: Path) -> dict[str, Any]:
         problem = Problem(
             path, "", "is not UTF-8", "save the file as UTF-8", line, column
         )
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or an integer of 4300 digits
         problem = _syntax_problem(path, str(error), octets)
     except RecursionError:
         problem = Problem(path, "", "is nested too deeply", "write it flat")
     raise SettingsError([problem])
+
+
+def supplied_node_key(environ: Mapping[str, str]) -> Path | None:
+    """Return the node key that systemd supplies (``LoadCredential=node.key:…``).
+
+    It comes before ``node_key_file``; ``None`` when there is none.
+    """
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder, "node.key") if folder else None
+    return path if path is not None and path.is_file() else None
 
 
 def _syntax_problem(path: Path, message: str, octets: bytes) -> Problem:

@@ -100,6 +100,7 @@ class LimitSettings(Section):
         unit="commands",
         live=True,
         ge=100,
+        le=1_000_000_000,
     )
     errors: Count = setting(
         10,
@@ -239,9 +240,10 @@ class NodeSettings(Section):
         None,
         text="Setup file that is applied when the database is empty.",
         example="setup.toml",
+        sample=True,
     )
     smtp: tuple[SmtpListener, ...] = setting(
-        (), text="A door for mail by SMTP; repeat it for more.", example=[]
+        (), text="A door for mail by SMTP; repeat it for more.", example=[], sample=True
     )
     http: HttpSettings = setting(
         HttpSettings(), text="The operator's HTTP door.", example={}

@@ -63,9 +63,8 @@ class Problem:
     @property
     def place(self) -> str:
         """The file, with line and column if they are known."""
-        if self.line is None:
-            return str(self.file)
-        return f"{self.file}:{self.line}:{self.column}"
+        file = printable(str(self.file))
+        return file if self.line is None else f"{file}:{self.line}:{self.column}"
 
     @override
     def __str__(self) -> str:
@@ -108,3 +107,8 @@ def quoted(value: object) -> str:
     """Return ``value`` fit for a problem: one short line of printable ASCII."""
     text = json.dumps(value) if isinstance(value, str) else ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with whatever a terminal would act on escaped."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

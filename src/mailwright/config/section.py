@@ -54,6 +54,8 @@ def setting(  # one argument for each thing that every setting must say
     example: Any,
     unit: str = "",
     live: bool = False,
+    reads: bool = False,
+    sample: bool = False,
     default_text: str = "",
     **constraints: Any,
 ) -> Any:
@@ -65,19 +67,27 @@ def setting(  # one argument for each thing that every setting must say
         example: as written in TOML, as a plain value.
         unit: what a number counts; durations and sizes carry theirs in the value.
         live: whether a running node takes a change over (SIGHUP).
+        reads: it names a file that must be there when the settings are used.
+        sample: the printed sample sets it although it may be left out.
         default_text: the default in words, when it follows from other keys.
         constraints: as for ``pydantic.Field`` (``ge``, ``alias``,
             ``default_factory``, …).
     """
-    extra: dict[str, Any] = {"live": live}
-    if unit:
-        extra["unit"] = unit
-    if default_text:
-        extra["default_text"] = default_text
+    extra: dict[str, Any] = {
+        "x-live": live,
+        "x-reads": reads,
+        "x-sample": sample,
+        "x-unit": unit,
+        "x-default-text": default_text,
+    }
     if "default_factory" not in constraints:
         constraints["default"] = default
     return Field(
-        description=text, examples=[example], json_schema_extra=extra, **constraints
+        description=text,
+        examples=[example],
+        # Only what says something: the schema is also printed.
+        json_schema_extra={name: each for name, each in extra.items() if each},
+        **constraints,
     )
 
 
@@ -203,39 +213,44 @@ def _ip(value: object) -> IPv4Address | IPv6Address:
     )
 
 
+def _kind(name: str) -> WithJsonSchema:
+    """Say in the JSON schema what kind of text a type is."""
+    return WithJsonSchema({"type": "string", "x-kind": name})
+
+
 #: A whole number; neither ``true`` nor ``"5"`` is one.
 Count = Annotated[int, Strict()]
 #: ``true`` or ``false``, not ``"yes"``.
 Flag = Annotated[bool, Strict()]
 #: A name of ours: node, tenant, pool, credential, …
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[str, AfterValidator(_name), _kind("name")]
 #: A domain in A-labels, lower case; U-labels are accepted and converted.
-Domain = Annotated[str, AfterValidator(_domain)]
+Domain = Annotated[str, AfterValidator(_domain), _kind("domain")]
 #: A domain, or ``"*"`` for every one that has no route of its own.
-RouteDomain = Annotated[str, AfterValidator(_route_domain)]
+RouteDomain = Annotated[str, AfterValidator(_route_domain), _kind('domain or "*"')]
 #: An address literal to send from; ``""`` lets the system choose.
-SourceAddress = Annotated[str, AfterValidator(_source_address)]
+SourceAddress = Annotated[str, AfterValidator(_source_address), _kind("IP address")]
 #: A host's full name, as EHLO wants it (RFC 5321 §2.3.5).
-HostName = Annotated[str, AfterValidator(_host_name)]
+HostName = Annotated[str, AfterValidator(_host_name), _kind("host name")]
 #: A DKIM selector (RFC 6376 §3.1).
-Selector = Annotated[str, AfterValidator(_selector)]
+Selector = Annotated[str, AfterValidator(_selector), _kind("selector")]
 #: A path; relative ones start at the folder of the settings file.
 FilePath = Annotated[
     Path,
     AfterValidator(_from_file),
-    WithJsonSchema({"type": "string", "format": "path"}),
+    _kind("path"),
 ]
 #: A network in CIDR form; an address alone is a network of one.
 Network = Annotated[
     IPv4Network | IPv6Network,
     PlainValidator(_network),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "format": "cidr"}),
+    _kind("network"),
 ]
 #: An address literal.
 Ip = Annotated[
     IPv4Address | IPv6Address,
     PlainValidator(_ip),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "format": "ip"}),
+    _kind("IP address"),
 ]

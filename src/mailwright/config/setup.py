@@ -34,22 +34,22 @@ class SetupFile(Section):
         max_length=1000,
     )
     tenant: tuple[TenantSection, ...] = setting(
-        (), text="A tenant; repeat it for more.", example=[]
+        (), text="A tenant; repeat it for more.", example=[], sample=True
     )
     source: tuple[SourceSection, ...] = setting(
-        (), text="A sending address; repeat it for more.", example=[]
+        (), text="A sending address; repeat it for more.", example=[], sample=True
     )
     pool: tuple[PoolSection, ...] = setting(
-        (), text="A pool of sources; repeat it for more.", example=[]
+        (), text="A pool of sources; repeat it for more.", example=[], sample=True
     )
     stream: tuple[StreamSection, ...] = setting(
-        (), text="A stream; repeat it for more.", example=[]
+        (), text="A stream; repeat it for more.", example=[], sample=True
     )
     credential: tuple[CredentialSection, ...] = setting(
-        (), text="A credential; repeat it for more.", example=[]
+        (), text="A credential; repeat it for more.", example=[], sample=True
     )
     sending_domain: tuple[SendingDomainSection, ...] = setting(
-        (), text="A From domain; repeat it for more.", example=[]
+        (), text="A From domain; repeat it for more.", example=[], sample=True
     )
     route: tuple[RouteSection, ...] = setting(
         (), text="A next hop instead of MX; repeat it for more.", example=[]

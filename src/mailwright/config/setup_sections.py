@@ -7,7 +7,13 @@ import re
 from enum import StrEnum
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    PlainSerializer,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
 
 from mailwright.config.problems import Complaint, WrongValueError
 from mailwright.config.section import (
@@ -28,6 +34,7 @@ from mailwright.site import Pipelining, TlsDemand
 
 _SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_WEIGHT: Final = 1_000_000
+_MAX_RECIPIENTS: Final = 10**12
 
 
 class StreamKind(StrEnum):
@@ -82,6 +89,7 @@ class SourceSection(Section):
         "",
         text="IPv4 or IPv6 address to send from; empty: the system chooses.",
         example="192.0.2.10",
+        sample=True,
     )
     ehlo_name: HostName = setting(
         text="Name said in EHLO; the PTR record of the address names it and it resolves "
@@ -154,13 +162,22 @@ class CredentialSection(Section):
     stream: Name = setting(
         text="Stream of its tenant for mail that names none.", example="receipts"
     )
-    scopes: frozenset[ScopeName] = setting(
+    scopes: Annotated[
+        frozenset[ScopeName], PlainSerializer(sorted, return_type=list[str])
+    ] = setting(
         frozenset({ScopeName.SEND, ScopeName.CONTROL, ScopeName.READ}),
         text="What it may do: send, control (X-Mailwright-* fields), read, manage.",
         example=["send", "control", "read"],
         min_length=1,
     )
-    sha256: Annotated[SecretStr, AfterValidator(_sha256)] | None = setting(
+    sha256: (
+        Annotated[
+            SecretStr,
+            AfterValidator(_sha256),
+            WithJsonSchema({"type": "string", "x-kind": "64 hex digits"}),
+        ]
+        | None
+    ) = setting(
         None,
         text="SHA-256 of its secret in hex, so that the file holds no secret.",
         example="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
@@ -169,6 +186,7 @@ class CredentialSection(Section):
         None,
         text="File whose first line is its secret; instead of sha256.",
         example="secrets/crm",
+        reads=True,
     )
     hourly_limit: Count | None = setting(
         None,
@@ -176,6 +194,7 @@ class CredentialSection(Section):
         example=10_000,
         unit="recipients",
         ge=1,
+        le=_MAX_RECIPIENTS,
     )
     daily_quota: Count | None = setting(
         None,
@@ -183,6 +202,7 @@ class CredentialSection(Section):
         example=100_000,
         unit="recipients",
         ge=1,
+        le=_MAX_RECIPIENTS,
     )
     backlog_limit: Count | None = setting(
         None,
@@ -190,6 +210,7 @@ class CredentialSection(Section):
         example=500_000,
         unit="deliveries",
         ge=1,
+        le=_MAX_RECIPIENTS,
     )
 
     @property
@@ -214,6 +235,7 @@ class DkimKeySection(Section):
     key_file: FilePath = setting(
         text="PEM file of the private key (RSA of 2048 bits or more, or Ed25519).",
         example="keys/example.com.s2.pem",
+        reads=True,
     )
 
 
@@ -232,18 +254,22 @@ class SendingDomainSection(Section):
         None,
         text="Selector of the DKIM key that signs; with key_file.",
         example="s1",
+        sample=True,
     )
     key_file: FilePath | None = setting(
         None,
         text="PEM file of the private key (RSA of 2048 bits or more, or Ed25519); it is "
         "sealed in the database and the file no longer needed.",
         example="keys/example.com.s1.pem",
+        reads=True,
+        sample=True,
     )
     proof: ProofKind = setting(
         ProofKind.DNS,
         text="dns: usable once the DKIM key is seen in DNS; operator: usable at once, "
         "you vouch for it.",
         example="dns",
+        sample=True,
     )
     extra_keys: tuple[DkimKeySection, ...] = setting(
         (),
@@ -316,6 +342,7 @@ class RouteSection(Section):
         None,
         text="File whose first line is the password; it is sealed in the database.",
         example="secrets/smarthost",
+        reads=True,
     )
 
     @model_validator(mode="after")

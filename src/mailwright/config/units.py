@@ -190,7 +190,7 @@ class Rate:
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """Return a text with a format; pydantic calls this."""
-        return {"type": "string", "format": "rate"}
+        return {"type": "string", "x-kind": "rate"}
 
 
 def _default_burst(count: int, period_s: int) -> int:
@@ -261,7 +261,7 @@ class HostPort:
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """Return a text with a format; pydantic calls this."""
-        return {"type": "string", "format": "host-port"}
+        return {"type": "string", "x-kind": "host:port"}
 
 
 def parse_host_port(text: str) -> HostPort:
@@ -350,7 +350,7 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "format": "duration"}),
+    WithJsonSchema({"type": "string", "x-kind": "duration"}),
 ]
 
 #: An ``int`` of octets, written ``"25MB"`` or ``1024``.
@@ -358,5 +358,5 @@ Octets = Annotated[
     int,
     BeforeValidator(_octets),
     PlainSerializer(format_size, return_type=str),
-    WithJsonSchema({"type": ["string", "integer"], "format": "size"}),
+    WithJsonSchema({"type": ["string", "integer"], "x-kind": "size"}),
 ]
