@@ -27,6 +27,7 @@ from mailwright.mta.compose.words import (
     is_plain,
     parameter_words,
     phrase_words,
+    room_after,
     text_words,
 )
 from mailwright.mta.edits import quoted_printable
@@ -125,7 +126,7 @@ def _fields(spec: MessageSpec, date: datetime, message_id: str) -> Iterator[byte
         yield _address_field("Cc", spec.cc)
     if spec.reply_to:
         yield _address_field("Reply-To", spec.reply_to)
-    yield fold("Subject", text_words(spec.subject, first_room=48))
+    yield fold("Subject", text_words(spec.subject, room_after("Subject")))
     yield fold("Date", [format_datetime(date)])
     yield fold("Message-ID", [message_id])
     yield fold("MIME-Version", ["1.0"])
@@ -150,7 +151,7 @@ def _further_field(name: str, value: str) -> bytes:
     if is_plain(value):
         # A long URL in it (List-Unsubscribe) must stay in one piece.
         return fold(name, re.findall(r" *[^ ]+", value))
-    return fold(name, encoded_words(value, first_room=20))
+    return fold(name, encoded_words(value, room_after(name)))
 
 
 def _whole(spec: MessageSpec, boundaries: _Boundaries) -> _Part:
@@ -217,7 +218,7 @@ def _base64(octets: bytes) -> bytes:
 def _file_part(part: Attachment) -> _Part:
     disposition = "inline" if part.content_id else "attachment"
     fields = [
-        fold("Content-Type", part.content_type.split("; ")),
+        fold("Content-Type", part.content_type.split(" ")),
         b"Content-Transfer-Encoding: base64\r\n",
         fold(
             "Content-Disposition",

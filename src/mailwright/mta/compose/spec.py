@@ -41,9 +41,10 @@ _STRUCTURAL: Final = frozenset(
     )
 )
 _STRUCTURAL_PREFIXES: Final = ("arc-", "content-", "resent-", "x-mailwright-")
-_MIME_TOKEN: Final = r"[A-Za-z0-9!#$&^_.+-]{1,80}"
+_MIME_NAME: Final = r"[A-Za-z0-9!#$&^_.+-]{1,80}"
+_MIME_VALUE: Final = rf"{_MIME_NAME}|\"[ !#-\[\]-~]{{0,80}}\""
 _CONTENT_TYPE: Final = re.compile(
-    rf"({_MIME_TOKEN})/({_MIME_TOKEN})(; ?{_MIME_TOKEN}=({_MIME_TOKEN}|\"[ !#-\[\]-~]{{0,80}}\")){{0,4}}"
+    rf"({_MIME_NAME})/({_MIME_NAME})(; ?{_MIME_NAME}=({_MIME_VALUE})){{0,4}}"
 )
 _CONTENT_ID: Final = re.compile(
     r"[A-Za-z0-9!#$%&*+/=^_{|}~.-]{1,100}(@[A-Za-z0-9.-]{1,100})?"
@@ -211,6 +212,8 @@ def _attachment_defects(attachments: tuple[Attachment, ...]) -> Iterator[Defect]
                 f"{path}.filename",
                 f"needs 1 to {MAX_FILENAME_CHARS} characters, none of them a control",
             )
+        elif name != name.strip():
+            yield Defect(f"{path}.filename", "begins or ends with a blank")
         elif "/" in name or "\\" in name:
             yield Defect(f"{path}.filename", "is a name, not a path")
         match = _CONTENT_TYPE.fullmatch(part.content_type)

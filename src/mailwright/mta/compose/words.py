@@ -22,6 +22,8 @@ MAX_WORD_OCTETS: Final = 900
 _OPEN_Q: Final = "=?utf-8?q?"
 _OPEN_B: Final = "=?utf-8?b?"
 _CLOSE: Final = "?="
+#: The longest character, four octets, as Q.
+_MIN_ROOM: Final = 12
 _ROOM: Final = MAX_ENCODED_WORD_OCTETS - len(_OPEN_Q) - len(_CLOSE)
 #: What an encoded word may hold as it is, even inside a phrase (RFC 2047 §5 (3)).
 _Q_LITERAL: Final = frozenset(
@@ -67,10 +69,11 @@ def fold(name: str, words: Iterable[str]) -> bytes:
     """Return the whole field ``name: words CRLF``.
 
     A line end goes before a word that would not fit its line. Words that begin with
-    blanks keep them; others get one before them.
+    blanks keep them; others get one before them. The name stands alone only before an
+    encoded word that needs it (some readers take an empty first line for the value).
     """
     line = f"{name}:"
-    lines = []
+    lines: list[str] = []
     has_encoded = False
     for word in words:
         piece = word if word.startswith(" ") else f" {word}"
@@ -78,7 +81,8 @@ def fold(name: str, words: Iterable[str]) -> bytes:
         limit = (
             MAX_ENCODED_LINE_OCTETS if has_encoded or is_encoded else MAX_LINE_OCTETS
         )
-        if _octets(line) + _octets(piece) > limit and not line.endswith(":"):
+        is_full = _octets(line) + _octets(piece) > limit
+        if is_full and (lines or line != f"{name}:" or is_encoded):
             lines.append(line)
             line = piece
             has_encoded = is_encoded
@@ -89,12 +93,18 @@ def fold(name: str, words: Iterable[str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n").encode()
 
 
+def room_after(name: str) -> int:
+    """Return what an encoded word may hold on the line of the field's name."""
+    room = MAX_ENCODED_LINE_OCTETS - len(f"{name}: {_OPEN_Q}{_CLOSE}")
+    return max(room, _MIN_ROOM)
+
+
 def text_words(text: str, first_room: int = _ROOM) -> list[str]:
     """Return the words of an unstructured value: plain ones, or all of it encoded.
 
     Args:
         text: without control characters (:func:`has_controls`).
-        first_room: octets left on the first line, after the field's name and colon.
+        first_room: of the first encoded word (:func:`room_after`).
     """
     if is_plain(text):
         words = _WORD.findall(text)
@@ -125,7 +135,7 @@ def phrase_words(name: str) -> list[str]:
             return words
     if is_plain(name) and len(name) <= _MAX_PARAMETER_OCTETS and "  " not in name:
         return [quoted_string(name)]
-    return encoded_words(name)
+    return encoded_words(name, room_after("Reply-To"))
 
 
 def quoted_string(text: str) -> str:
