@@ -7,7 +7,7 @@ conditional: when what they would change is not there (any more), nothing is wri
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
@@ -44,7 +44,7 @@ class NewCredential:
     stream: Stream
     name: str
     scopes: frozenset[Scope]
-    secret_hash: bytes | None
+    secret_hash: bytes | None = field(repr=False)
 
 
 def version_row(by: Authorship, document: Document) -> Bound:

@@ -5,7 +5,7 @@ changes; look-ups are dictionary reads, so rules and drivers use it on the loop.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
@@ -74,7 +74,7 @@ class Credential:
     id: CredentialId
     tenant: TenantId
     name: str
-    secret_hash: bytes | None
+    secret_hash: bytes | None = field(repr=False)
     scopes: frozenset[Scope]
     stream: StreamId
 
