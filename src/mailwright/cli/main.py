@@ -7,6 +7,7 @@ import typer
 from mailwright import __version__
 from mailwright.cli.config import config_app
 from mailwright.cli.dkim import dkim_app
+from mailwright.cli.key import key_app
 
 app = typer.Typer(
     name="mailwright",
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(dkim_app, name="dkim")
 app.add_typer(config_app, name="config")
+app.add_typer(key_app, name="key")
 
 
 def _show_version(wanted: bool) -> None:
