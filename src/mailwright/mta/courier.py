@@ -1,0 +1,218 @@
+"""The courier: carries deliveries to a site, one connection per call.
+
+:meth:`Courier.carry` is the whole life of a connection: open it, take parcels from the
+feed, have them edited and signed in threads, put them through, settle each, QUIT. While
+some parcels are in flight the next are claimed and prepared, so that a pipelined
+connection never waits for them; how many are held ahead follows the receiver's pace
+(:class:`~mailwright.mta.window.Window`), because what a crash makes ambiguous is what
+was held.
+
+Promises: nothing is taken without a connection; what was taken is settled exactly once,
+however the call ends; content leaves octet for octet as it was prepared.
+"""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import Final, NamedTuple, Protocol, cast
+
+from mailwright.accounts.directory import Source
+from mailwright.attempt import Attempt, End, Parcel
+from mailwright.clock import Clock
+from mailwright.errors import LocalProtocolError
+from mailwright.mta.connection import Connection
+from mailwright.mta.dialing import Dialer
+from mailwright.mta.ports import Feed
+from mailwright.mta.smtp.pipeline import Ended
+from mailwright.mta.smtp.stuffing import stuff
+from mailwright.mta.smtp.transaction import Transaction
+from mailwright.mta.window import Window
+from mailwright.reply import Phase, Reply, local_reply
+from mailwright.site import Site
+
+_log: Final = logging.getLogger(__name__)
+_NOT_SENT: Final = local_reply(
+    421, "4.3.2", "connection ended before it was offered", Phase.MAIL
+)
+
+
+class PreparedContent(Protocol):
+    """A message as it is to leave: edited for the receiver and signed."""
+
+    @property
+    def content(self) -> bytes:
+        """Header and body; every line ends in CRLF."""
+        ...
+
+    @property
+    def has_8bit(self) -> bool:
+        """Whether an octet above 127 is in it."""
+        ...
+
+    @property
+    def edits(self) -> tuple[str, ...]:
+        """What was edited for this receiver, one short text each."""
+        ...
+
+
+class Preparer(Protocol):
+    """Makes contents of parcels. Is called in threads."""
+
+    def prepare(
+        self, parcels: Sequence[Parcel], *, has_8bitmime: bool
+    ) -> Sequence[PreparedContent | Reply]:
+        """Return one value for each parcel; a reply says why it cannot be signed."""
+        ...
+
+
+class _Consignment(NamedTuple):
+    """What a transaction is for."""
+
+    parcel: Parcel
+    edits: tuple[str, ...]
+
+
+class Courier:
+    """Carries mail to sites. One for the node; any number of calls run side by side."""
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        preparer: Preparer,
+        clock: Clock,
+        signing_pool: Executor,
+    ) -> None:
+        self._dialer = dialer
+        self._preparer = preparer
+        self._clock = clock
+        self._signing_pool = signing_pool
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Take nothing more from any feed; what is in hand finishes, then QUIT."""
+        self._is_stopping = True
+
+    async def carry(self, site: Site, source: Source, feed: Feed) -> Reply | None:
+        """Open one connection from ``source`` to ``site`` and work through ``feed``.
+
+        Returns:
+            Why there was no connection or why it ended badly; ``None`` when it ended
+            because the feed was empty, its messages were used up, or we are stopping.
+        """
+        run = _Run(self._clock, feed)
+        opened = await self._dialer.open(site, source, run.on_ended)
+        if isinstance(opened, Reply):
+            return opened
+        try:
+            await self._pump(run, opened, feed)
+            await opened.end()
+        finally:
+            # Cancelled, or a port failed: whatever is in hand gets its end now.
+            opened.abort("the connection was given up")
+        return opened.reply
+
+    async def _pump(self, run: "_Run", connection: Connection, feed: Feed) -> None:
+        session, window = connection.session, run.window
+        while session.remaining and not self._is_stopping:
+            want = window.room(session.in_hand)
+            if not want:
+                await connection.wait_until(lambda: window.room(session.in_hand) > 0)
+                continue
+            parcels = await feed.take(min(want, session.remaining))
+            if not parcels:
+                break
+            await self._put_through(run, connection, parcels)
+        connection.quit()
+        await connection.wait_until(lambda: False)
+
+    async def _put_through(
+        self, run: "_Run", connection: Connection, parcels: Sequence[Parcel]
+    ) -> None:
+        """Prepare ``parcels`` in a thread and offer what came of them."""
+        has_8bitmime = connection.session.extensions.has_8bitmime
+        work = functools.partial(
+            _load, self._preparer, parcels, has_8bitmime=has_8bitmime
+        )
+        loop = asyncio.get_running_loop()
+        try:
+            loaded = await loop.run_in_executor(self._signing_pool, work)
+        except BaseException:
+            for parcel in parcels:
+                run.settle(Attempt(parcel, End.NOT_OFFERED, _NOT_SENT))
+            raise
+        transactions = []
+        for one in loaded:
+            if isinstance(one, Transaction):
+                transactions.append(one)
+            else:
+                run.settle(one)
+        run.began(connection.session.in_hand)
+        connection.offer(transactions)
+
+
+class _Run:
+    """One call of ``carry``: turns ends of transactions into settled attempts."""
+
+    __slots__ = ("_clock", "settle", "window")
+
+    def __init__(self, clock: Clock, feed: Feed) -> None:
+        self._clock = clock
+        self.settle = feed.settle
+        self.window = Window()
+
+    def began(self, in_hand: int) -> None:
+        self.window.began(self._clock.steady(), in_hand)
+
+    def on_ended(self, connection: Connection, ended: Ended) -> None:
+        parcel, edits = cast("_Consignment", ended.key)
+        self.window.ended(self._clock.steady())
+        self.settle(
+            Attempt(
+                parcel, ended.end, ended.reply, connection.hop, connection.tls, edits
+            )
+        )
+
+
+def _load(
+    preparer: Preparer, parcels: Sequence[Parcel], *, has_8bitmime: bool
+) -> list[Transaction | Attempt]:
+    """Return for each parcel its transaction, or the attempt that ends it here.
+
+    Runs in a thread.
+    """
+    prepared = preparer.prepare(parcels, has_8bitmime=has_8bitmime)
+    loaded: list[Transaction | Attempt] = []
+    for parcel, content in zip(parcels, prepared, strict=True):
+        if isinstance(content, Reply):
+            loaded.append(Attempt(parcel, End.UNSIGNABLE, content))
+            continue
+        try:
+            loaded.append(_transaction(parcel, content))
+        except LocalProtocolError as error:
+            # No door lets such octets in: a bug of ours, which must not bounce mail.
+            _log.error(
+                "delivery %d is not fit for the wire: %s", parcel.delivery, error
+            )
+            reply = local_reply(451, "4.3.0", str(error), Phase.DATA)
+            loaded.append(Attempt(parcel, End.REPLIED, reply))
+    return loaded
+
+
+def _transaction(parcel: Parcel, prepared: PreparedContent) -> Transaction:
+    content = prepared.content
+    transaction = Transaction(
+        _Consignment(parcel, prepared.edits),
+        parcel.reverse_path,
+        parcel.recipient,
+        stuff(content),
+        len(content),
+        prepared.has_8bit,
+        parcel.notify,
+        parcel.orcpt,
+        parcel.ret,
+        parcel.envid,
+    )
+    transaction.check()
+    return transaction

@@ -1,0 +1,330 @@
+"""From a site to a greeted connection, or to the reply that says why there is none.
+
+Hosts are tried in the order of their preference, equal ones in random order (RFC 5321
+§5.1); an address that is not globally routable is refused before anything is sent to it
+unless its network is allowed by name, because whoever controls a domain's MX would else
+choose what this machine connects to. A failed opportunistic handshake is remembered and
+the host is tried once more in clear.
+"""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+)
+from random import Random
+from typing import Final, TypeAlias
+
+from mailwright.accounts.directory import Source
+from mailwright.clock import Clock
+from mailwright.mta.connection import TICK_S, Connection, OnConnectionEnded
+from mailwright.mta.smtp.client import ClientSession, State, Terms, Timeouts
+from mailwright.mta.smtp.greeting import Login
+from mailwright.mta.tls import TlsContexts, TlsMemory
+from mailwright.reply import Origin, Phase, Reply, local_reply
+from mailwright.resolver import Outcome, Resolver
+from mailwright.site import Hop, Site, TlsDemand
+
+Network: TypeAlias = IPv4Network | IPv6Network
+IPAddress: TypeAlias = IPv4Address | IPv6Address
+
+#: Addresses that one dial connects to, at most.
+MAX_ADDRESSES: Final = 5
+#: Of these, so many may answer and refuse: the hosts of a site mostly agree.
+MAX_REFUSALS: Final = 2
+#: For all questions to DNS of one dial.
+RESOLVE_S: Final = 20.0
+
+#: What carries an IPv4 address inside: NAT64 (RFC 6052 §2.1).
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+#: Not for the wide net, though Python (to 3.12) takes some for global.
+_SPECIAL: Final[tuple[Network, ...]] = (
+    IPv4Network("192.0.0.0/24"),  # IETF protocol assignments
+    IPv4Network("192.88.99.0/24"),  # 6to4 relay anycast, RFC 7526
+    IPv6Network("64:ff9b:1::/48"),  # local-use NAT64, RFC 8215
+    IPv6Network("2001::/32"),  # Teredo: tunnels to any IPv4 address
+    IPv6Network("fec0::/10"),  # site-local, RFC 3879
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DialSettings:
+    """Bounds of dialling. Seconds.
+
+    Attributes:
+        connect_s: for TCP to one address.
+        tls_s: for one handshake.
+        smtp: for replies.
+    """
+
+    connect_s: float = 30
+    tls_s: float = 30
+    tick_s: float = TICK_S
+    smtp: Timeouts = field(default_factory=Timeouts)
+
+
+@dataclass(frozen=True, slots=True)
+class _TlsFailed:
+    """The handshake failed; nothing else is wrong with the host."""
+
+    reply: Reply
+
+
+class Dialer:
+    """Opens connections to sites."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        contexts: TlsContexts,
+        memory: TlsMemory,
+        clock: Clock,
+        *,
+        allowed_networks: Callable[[], Sequence[Network]] = tuple,
+        password: Callable[[int], str | None] = lambda _: None,
+        settings: DialSettings = DialSettings(),
+    ) -> None:
+        """Take collaborators.
+
+        Args:
+            resolver: for addresses of hosts.
+            contexts: TLS, by demand.
+            memory: hosts whose TLS is broken.
+            clock: for deadlines and the memory.
+            allowed_networks: asked at each dial: not globally routable, yet allowed.
+            password: of a smarthost by the key ring's id; ``None`` when it is gone.
+            settings: bounds.
+        """
+        self._resolver = resolver
+        self._contexts = contexts
+        self._memory = memory
+        self._clock = clock
+        self._allowed_networks = allowed_networks
+        self._password = password
+        self._settings = settings
+        self._random = Random()  # noqa: S311 - spreads load, guards nothing
+
+    async def open(
+        self, site: Site, source: Source, on_ended: OnConnectionEnded
+    ) -> Connection | Reply:
+        """Return a connection that is ready for transactions, or why there is none.
+
+        A remote reply is preferred to local ones: it says more. Cancelling closes what
+        is open.
+        """
+        terms = self._terms(site, source)
+        if isinstance(terms, Reply):
+            return terms
+        why = local_reply(451, "4.4.4", "site has no hosts", Phase.CONNECT)
+        resolve_by = self._clock.steady() + RESOLVE_S
+        addresses_left, refusals_left = MAX_ADDRESSES, MAX_REFUSALS
+        for hop in in_order(site, self._random):
+            patience_s = resolve_by - self._clock.steady()
+            found = await self._addresses(hop, source, patience_s)
+            if isinstance(found, Reply):
+                why = _telling(why, found)
+                continue
+            for address in found[:addresses_left]:
+                addresses_left -= 1
+                opened = await self._dial(hop, address, source, terms, on_ended)
+                if isinstance(opened, Connection):
+                    return opened
+                why = _telling(why, opened)
+                refusals_left -= opened.origin is Origin.REMOTE
+                if not refusals_left:
+                    return why
+            if not addresses_left:
+                break
+        return why
+
+    def _terms(self, site: Site, source: Source) -> Terms | Reply:
+        profile, login = site.profile, None
+        if site.login is not None:
+            user, sealed = site.login
+            password = self._password(sealed)
+            if password is None:
+                return local_reply(
+                    454, "4.7.0", "password of the smarthost is not there", Phase.AUTH
+                )
+            login = Login(user, password)
+        return Terms(
+            ehlo_name=source.ehlo_name,
+            tls=TlsDemand.REQUIRED if login is not None else profile.tls,
+            pipelining=profile.pipelining,
+            messages=max(profile.messages_per_connection, 1),
+            login=login,
+            timeouts=self._settings.smtp,
+        )
+
+    async def _addresses(
+        self, hop: Hop, source: Source, patience_s: float
+    ) -> Sequence[IPAddress] | Reply:
+        """Return the addresses of ``hop`` that ``source`` may connect to."""
+        version = ip_address(source.address).version if source.address else None
+        literal = as_literal(hop.host)
+        if literal is not None:
+            found: list[IPAddress] = [literal]
+        else:
+            try:
+                async with asyncio.timeout(max(patience_s, 0)):
+                    answer = await self._resolver.addresses(
+                        hop.host, want_v6=version == 6
+                    )
+            except TimeoutError:
+                return _no_route(hop, "4.4.3", "DNS took too long")
+            if answer.outcome is not Outcome.FOUND:
+                return _no_route(hop, "4.4.3", f"no address: {answer.reason}")
+            found = [ip_address(text) for text in answer.records]
+        fitting = [one for one in found if version in {None, one.version}]
+        if not fitting:
+            return _no_route(hop, "4.4.4", f"no address for IPv{version}")
+        allowed = self._allowed_networks()
+        permitted = [one for one in fitting if is_permitted(one, allowed)]
+        if not permitted:
+            return _no_route(hop, "4.4.4", "address is not globally routable")
+        return permitted
+
+    async def _dial(
+        self,
+        hop: Hop,
+        address: IPAddress,
+        source: Source,
+        terms: Terms,
+        on_ended: OnConnectionEnded,
+    ) -> Connection | Reply:
+        """Connect and greet; after a failed opportunistic handshake once in clear."""
+        if terms.tls is TlsDemand.OPPORTUNISTIC and self._memory.is_broken(
+            hop.host, self._clock.now()
+        ):
+            terms = replace(terms, tls=TlsDemand.NONE)
+        opened = await self._greet(hop, address, source, terms, on_ended)
+        if isinstance(opened, _TlsFailed) and terms.tls is TlsDemand.OPPORTUNISTIC:
+            self._memory.remember(hop.host, opened.reply.text, self._clock.now())
+            terms = replace(terms, tls=TlsDemand.NONE)
+            opened = await self._greet(hop, address, source, terms, on_ended)
+        return opened.reply if isinstance(opened, _TlsFailed) else opened
+
+    async def _greet(
+        self,
+        hop: Hop,
+        address: IPAddress,
+        source: Source,
+        terms: Terms,
+        on_ended: OnConnectionEnded,
+    ) -> Connection | Reply | _TlsFailed:
+        label = f"{hop.host} [{address}]:{hop.port}"
+        try:
+            async with asyncio.timeout(self._settings.connect_s):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(
+                        ClientSession(terms, now=self._clock.steady()),
+                        self._clock,
+                        hop=label,
+                        on_ended=on_ended,
+                        tick_s=self._settings.tick_s,
+                    ),
+                    str(address),
+                    hop.port,
+                    local_addr=(source.address, 0) if source.address else None,
+                )
+        except OSError as error:  # TimeoutError is one
+            text = f"connecting to {label}: {_reason(error)}"
+            return local_reply(421, "4.4.1", text, Phase.CONNECT)
+        try:
+            failed = await self._lead(connection, hop, terms)
+            if failed is None and connection.session.state is State.READY:
+                return connection
+            if failed is None:
+                await connection.end()
+        except BaseException:
+            connection.abort("the connection was given up")
+            raise
+        connection.abort("no mail over this one")
+        lost = local_reply(421, "4.4.2", f"lost {label}", Phase.CONNECT)
+        return failed or connection.reply or lost
+
+    async def _lead(
+        self, connection: Connection, hop: Hop, terms: Terms
+    ) -> _TlsFailed | None:
+        """Wait until the session is ready or closed, doing TLS on the way."""
+        session = connection.session
+        await connection.wait_until(lambda: session.state is not State.GREETING)
+        if session.state is State.HANDSHAKE:
+            is_required = terms.tls is TlsDemand.REQUIRED
+            contexts = self._contexts
+            context = contexts.verified if is_required else contexts.opportunistic
+            try:
+                await connection.start_tls(
+                    context, hop.host, timeout_s=self._settings.tls_s
+                )
+            except OSError as error:
+                text = f"TLS with {connection.hop}: {_reason(error)}"
+                return _TlsFailed(local_reply(454, "4.7.5", text, Phase.TLS))
+            await connection.wait_until(lambda: session.state is not State.GREETING)
+        return None
+
+
+def in_order(site: Site, random: Random) -> list[Hop]:
+    """Return the hops of ``site``, most preferred first, equal ones shuffled."""
+    ranked = [
+        (preference, random.random(), hop)
+        for preference, hop in zip(site.preferences, site.hops, strict=True)
+    ]
+    ranked.sort(key=lambda one: one[:2])
+    return [hop for _, _, hop in ranked]
+
+
+def as_literal(host: str) -> IPAddress | None:
+    """Return ``host`` as the address that it spells, with or without brackets."""
+    try:
+        return ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return None
+
+
+def is_permitted(address: IPAddress, allowed: Sequence[Network]) -> bool:
+    """Return whether we may connect to ``address``.
+
+    An IPv4 address inside an IPv6 one (mapped, 6to4, NAT64) is judged as what it is.
+    """
+    inner = _embedded(address)
+    if any(inner in network for network in allowed):
+        return True
+    if inner.is_multicast or inner.is_reserved or not inner.is_global:
+        return False
+    return not any(inner in network for network in _SPECIAL)
+
+
+def _embedded(address: IPAddress) -> IPAddress:
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in _NAT64:
+            inner = IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return inner
+    return address
+
+
+def _no_route(hop: Hop, enhanced: str, text: str) -> Reply:
+    return local_reply(451, enhanced, f"{hop.host}: {text}", Phase.CONNECT)
+
+
+def _telling(first: Reply, then: Reply) -> Reply:
+    """Return the one of two refusals that says more about the site."""
+    return first if first.origin is Origin.REMOTE else then
+
+
+def _reason(error: OSError) -> str:
+    """Return a short text without addresses of this machine."""
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "TLS error"
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return os.strerror(error.errno).lower() if error.errno else "connection lost"
