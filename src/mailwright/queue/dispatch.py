@@ -25,6 +25,9 @@ from mailwright.queue.settlement import UNSIGNABLE_REST, Settlement
 from mailwright.reply import Phase, Reply, local_reply
 from mailwright.site import Site
 
+#: A lane opens another connection when more than this waits for each it has.
+BACKLOG_PER_CONNECTION: Final = 4
+
 _CONTENT_GONE: Final = local_reply(554, "5.3.0", "the content is gone", Phase.DATA)
 _NOT_OFFERED: Final = local_reply(450, "4.3.0", "not offered", Phase.CONNECT)
 _ABANDONED: Final = local_reply(451, "4.3.0", "session ended by a fault", Phase.DOT)
@@ -92,6 +95,18 @@ class Lane:
     def has_work(self) -> bool:
         """Whether a connection would find something to carry."""
         return len(self.lines) > 0 or bool(self._strays)
+
+    def wants_connection(self) -> bool:
+        """Whether one more connection would have enough to do."""
+        if not self.connections or self._strays:
+            return self.has_work
+        enough = BACKLOG_PER_CONNECTION * self.connections
+        waiting = 0
+        for line in self.lines:
+            waiting += line.available
+            if waiting > enough:
+                return True
+        return False
 
     @property
     def keys(self) -> PermitKeys:

@@ -162,12 +162,14 @@ class Scheduler:
             or self.is_stopping()
             or lane.is_connecting
             or lane.connections >= limit
-            or not lane.has_work
+            or not lane.wants_connection()
         ):
             return
         if self._connections >= self._settings.connections:
-            self._for_slot[lane] = None
-            any(other.close_idle() for other in self._lanes.values())
+            # One connection for everyone comes before a second for anyone.
+            if not lane.connections:
+                self._for_slot[lane] = None
+                any(other.close_idle() for other in self._lanes.values())
             return
         self._connections += 1
         lane.connections += 1

@@ -10,7 +10,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def make_line(count: int = 0) -> Line:
     # No rule here looks at the key.
-    return Line(LineId(1), key=None, count=count, next_due_at=NOW)  # type: ignore[arg-type]
+    return Line(LineId(1), key=None, count=count, next_due_at=NOW)
 
 
 def test_what_is_claimed_or_being_claimed_is_not_available() -> None:

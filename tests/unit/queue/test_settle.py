@@ -26,7 +26,7 @@ EXPIRES = NOW + timedelta(days=1)
 
 
 def claimed(*, ambiguous: int = 0, expires_at: datetime = EXPIRES) -> Claimed:
-    line = Line(LineId(1), None, 1, NOW)  # type: ignore[arg-type]  # no key is looked at
+    line = Line(LineId(1), None, 1, NOW)
     return Claimed(
         line,
         DeliveryId(1),
@@ -60,7 +60,7 @@ def move(end: End, outcome: Outcome = Outcome.RETRY, **row: object) -> Move:
         "s1",
     )
     return move_of(
-        claimed(**row),  # type: ignore[arg-type]
+        claimed(**row),
         Attempt(parcel, end, Reply(450, "", "", Phase.DOT)),
         Verdict(outcome, "unknown"),
         retry_at=RETRY,
