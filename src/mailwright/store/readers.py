@@ -85,9 +85,12 @@ class Readers:
                 cursor = connection.execute(compiled.text, compiled.pick(values))
                 rows.append(cursor.fetchall())
         except UNIT_ERRORS as error:
-            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+            code = getattr(error, "sqlite_errorcode", None)
+            if code == sqlite3.SQLITE_INTERRUPT:
                 text = f"{doing}: not read within {self._limit_s:g} s"
                 raise ReadTooLongError(text) from error
+            if code == sqlite3.SQLITE_READONLY:  # of the statement, not of the disk
+                raise StoreError(f"{doing}: a reader cannot write") from error
             raise named_error(error, doing) from error
         else:
             return rows
