@@ -19,12 +19,13 @@ from enum import StrEnum
 from itertools import islice
 from typing import Final
 
-from mailwright.message import Field, defects, fields, find, unfold
+from mailwright.message import Field, fields, find, unfold
 
 MAX_DEPTH: Final = 30
 MAX_PARTS: Final = 1000
-MAX_DASH_LINES: Final = 100_000
-MAX_PART_HEADER_OCTETS: Final = 65_536
+MAX_DASH_LINES: Final = 20_000
+MAX_PART_HEADER_OCTETS: Final = 16_384
+MAX_PART_HEADERS_OCTETS: Final = 262_144  # of all parts together
 _MAX_CONTENT_TYPE_OCTETS: Final = 4096
 _MAX_PARAMETERS: Final = 64
 
@@ -47,6 +48,7 @@ class MimeFault(StrEnum):
 
     DEEP = "parts nested more than 30 deep"
     MANY_PARTS = "more than 1000 parts"
+    LONG_HEADERS = "headers of parts too long"
     MANY_LINES = "too many lines that look like a delimiter"
     BROKEN = "broken MIME"
 
@@ -105,6 +107,7 @@ class _Walk:
     kinds: list[bytes] = field(default_factory=list)
     leaves: list[Leaf] = field(default_factory=list)
     parts: int = 0
+    part_header_octets: int = 0
     part: _Entity | None = None
 
     def enter(self, entity: _Entity) -> MimeFault | None:
@@ -112,6 +115,9 @@ class _Walk:
         self.parts += 1
         if self.parts > MAX_PARTS:
             return MimeFault.MANY_PARTS
+        self.part_header_octets += entity.body_start - entity.header_start
+        if self.part_header_octets > MAX_PART_HEADERS_OCTETS:
+            return MimeFault.LONG_HEADERS
         self.part = entity
         if not entity.boundary:
             return None
@@ -194,7 +200,8 @@ def _entity(header: bytes, start: int, default: bytes) -> _Entity:
     types = find(found, b"content-type")
     encodings = find(found, b"content-transfer-encoding")
     broken = _Entity(start, body_start, is_sound=False)
-    if len(types) > 1 or len(encodings) > 1 or defects(header):
+    is_all_fields = sum(each.end - each.start for each in found) == len(header) - 2
+    if len(types) > 1 or len(encodings) > 1 or not is_all_fields:
         return broken
     media_type, boundary = _content_type(types[0]) if types else (default, b"")
     encoding = _encoding(encodings[0]) if encodings else b""

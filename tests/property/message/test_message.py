@@ -1,0 +1,49 @@
+"""Any octets: fields and defects never raise, ranges are in order, split loses nothing."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailwright.address import Address
+from mailwright.message import CRLF, FromFault, defects, fields, from_mailbox, split
+
+HEADERISH = st.lists(
+    st.sampled_from(
+        [b"\r\n", b"\r", b"\n", b" ", b"\t", b":", b"A", b"From", b"<a@b.cd>", b"\xff"]
+    )
+    | st.binary(max_size=4),
+    max_size=30,
+).map(b"".join)
+
+
+@given(HEADERISH | st.binary(max_size=200))
+def test_splitting_loses_nothing(octets):
+    header, body = split(octets)
+    assert header == CRLF or header.find(b"\r\n\r\n") == len(header) - 4
+    joined = header + body
+    assert joined in (octets, octets + CRLF, octets + CRLF + CRLF)
+
+
+@given(HEADERISH)
+def test_fields_are_ordered_ranges_that_hold_what_they_say(octets):
+    header, _ = split(octets)
+    end = 0
+    for field in fields(header):
+        assert end <= field.start < field.end <= len(header) - 2
+        end = field.end
+        whole = header[field.start : field.end]
+        assert whole.startswith(field.name)
+        assert whole.endswith(field.value + CRLF)
+        assert field.key == field.name.lower()
+
+
+@given(HEADERISH)
+def test_a_header_is_all_fields_exactly_when_it_has_no_defects(octets):
+    header, _ = split(octets)
+    covered = sum(field.end - field.start for field in fields(header))
+    assert (covered == len(header) - 2) == (defects(header) == ())
+
+
+@given(HEADERISH)
+def test_any_from_field_gives_an_address_or_a_fault(octets):
+    author = from_mailbox(fields(b"From: " + octets + b"\r\n\r\n"))
+    assert isinstance(author, Address | FromFault)
