@@ -105,9 +105,13 @@ class SandboxDns:
         """Let ``name`` not exist."""
         self._records.pop(_key(name), None)
 
-    def texts(self, name: str) -> tuple[str, ...]:
-        """Return the TXT records of ``name``, without a query."""
-        return self._records.get(_key(name), Records()).texts
+    def texts(self) -> dict[str, str]:
+        """Return the first TXT record of every name that has one, without a query."""
+        return {
+            name: records.texts[0]
+            for name, records in self._records.items()
+            if records.texts
+        }
 
     def answer(self, wire: bytes, *, over_tcp: bool = False) -> bytes | None:
         """Return the octets to answer ``wire`` with; ``None``: stay silent."""
