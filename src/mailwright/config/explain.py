@@ -68,8 +68,8 @@ def _expectation(details: ErrorDetails, key: Key | None) -> str:
     kind, context = details["type"], details.get("ctx", {})
     for bound, form in _BOUNDED.items():
         if bound in context:
-            limit = context[bound]
-            return form.format(key.spell(limit) if key else limit)
+            # Pydantic tells the bound of a duration in words of its own.
+            return form.format((key and key.bound(bound)) or context[bound])
     if kind == "enum":
         return f"must be one of {context['expected']}".replace("'", '"')
     return _EXPECTED.get(kind) or details["msg"].replace("Input should be", "must be")

@@ -64,13 +64,19 @@ class Key:
         """Whether the printed sample sets it."""
         return self.field.is_required() or bool(self._extra.get("x-sample"))
 
-    def spell(self, bound: object) -> str:
-        """Return a bound of this key as it would be written in the file."""
-        if isinstance(bound, timedelta):
-            return f'"{format_duration(bound)}"'
-        if isinstance(bound, int) and isinstance(self.example, str):
-            return f'"{format_size(bound)}"'
-        return str(bound)
+    def bound(self, name: str) -> str:
+        """Return the bound ``ge`` or ``le`` as the file would spell it, ``""`` for none."""
+        # Pydantic keeps each constraint as an object with one attribute.
+        found = (getattr(each, name, None) for each in self.field.metadata)
+        match next((each for each in found if each is not None), None):
+            case None:
+                return ""
+            case timedelta() as duration:
+                return f'"{format_duration(duration)}"'
+            case int(octets) if isinstance(self.example, str):
+                return f'"{format_size(octets)}"'
+            case number:
+                return str(number)
 
     @property
     def default_text(self) -> str:

@@ -122,11 +122,8 @@ def _default_text(key: Key, default: Any) -> str:
 
 def _bounds(key: Key) -> str:
     """Return the least and the greatest value, as they would be written."""
-    texts = []
-    for bound, word in (("ge", "from"), ("le", "up to")):
-        # Pydantic keeps each constraint as an object with one attribute.
-        limits = (getattr(each, bound, None) for each in key.field.metadata)
-        texts += [f"{word} {key.spell(each)}" for each in limits if each is not None]
+    words = {"from": key.bound("ge"), "up to": key.bound("le")}
+    texts = [f"{word} {bound}" for word, bound in words.items() if bound]
     return " ".join(texts)
 
 

@@ -184,29 +184,31 @@ def _network(value: object) -> IPv4Network | IPv6Network:
     if not isinstance(value, str):
         raise WrongValueError("must be a text", 'write it as "192.0.2.0/24"')
     try:
-        return ip_network(value)
+        meant = None if "%" in value else ip_network(value, strict=False)
     except ValueError:
-        pass
-    try:
-        meant = ip_network(value, strict=False)
-    except ValueError:
+        meant = None
+    if meant is None:
         raise WrongValueError(
             f"{quoted(value)} is not a network",
             'write it as "192.0.2.0/24" or "2001:db8::/32"',
-        ) from None
-    raise WrongValueError(
-        f"{quoted(value)} has bits set outside its prefix", f'did you mean "{meant}"?'
-    )
+        )
+    if ip_address(value.partition("/")[0]) != meant.network_address:
+        raise WrongValueError(
+            f"{quoted(value)} has bits set outside its prefix",
+            f'did you mean "{meant}"?',
+        )
+    return meant
 
 
 def _ip(value: object) -> IPv4Address | IPv6Address:
     if isinstance(value, IPv4Address | IPv6Address):
         return value
-    try:
-        if isinstance(value, str):
+    # Python takes any text as a zone; a zone means something on one host only.
+    if isinstance(value, str) and "%" not in value:
+        try:
             return ip_address(value)
-    except ValueError:
-        pass
+        except ValueError:
+            pass
     raise WrongValueError(
         f"{quoted(value)} is not an IP address",
         'write it as "192.0.2.10" or "2001:db8::10"',

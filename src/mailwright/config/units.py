@@ -30,7 +30,7 @@ from typing_extensions import override
 from mailwright.config.problems import WrongValueError, quoted
 
 #: No setting needs more digits; keeps hostile numbers cheap.
-_MAX_DIGITS: Final = 12
+_MAX_DIGITS: Final = 18
 MAX_DURATION: Final = timedelta(days=3660)
 MAX_OCTETS: Final = 2**50
 
@@ -274,18 +274,25 @@ def parse_host_port(text: str) -> HostPort:
     if not colon or not _PORT.fullmatch(port) or int(port) > 65535:
         raise UnitError(f"{quoted(text)} names no port", _HOST_PORT_ACCEPTED)
     if host.startswith("[") and host.endswith("]"):
-        try:
-            return HostPort(str(IPv6Address(host[1:-1])), int(port))
-        except ValueError:
-            raise UnitError(
-                f"{quoted(text)} has no IPv6 address in its brackets",
-                _HOST_PORT_ACCEPTED,
-            ) from None
+        return HostPort(_canonical_ipv6(host[1:-1], text), int(port))
     if ":" in host:
         raise UnitError(
             f"{quoted(text)} has an IPv6 address without brackets", _HOST_PORT_ACCEPTED
         )
     return HostPort(_canonical_host(host, text), int(port))
+
+
+def _canonical_ipv6(host: str, text: str) -> str:
+    """Return an IPv6 address; a zone is refused: it means something on one host only."""
+    try:
+        address = IPv6Address(host)
+    except ValueError:
+        address = None
+    if address is None or address.scope_id is not None:
+        raise UnitError(
+            f"{quoted(text)} has no IPv6 address in its brackets", _HOST_PORT_ACCEPTED
+        )
+    return str(address)
 
 
 def _canonical_host(host: str, text: str) -> str:
