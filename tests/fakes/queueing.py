@@ -147,8 +147,8 @@ class NoBudget:
     def try_acquire(self, octets: int) -> bool:
         return True
 
-    async def acquire(self, octets: int) -> None:
-        pass
+    async def acquire(self, octets: int, *, within_s: float) -> bool:
+        return True
 
     def release(self, octets: int) -> None:
         pass
@@ -183,7 +183,7 @@ class Queue:
         found = []
         for day in self.store.days():
             found += [
-                (row[1], row[3], row[9])
+                (row[1], row[3], row[-1])
                 for row in await rows_of(self.store, events_of(day))
             ]
         return [(kind, data) for _, kind, data in sorted(found)]

@@ -15,13 +15,14 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, func, insert, or_, select
 
 from mailwright.clock import from_micros, to_micros
 from mailwright.errors import MailwrightError
 from mailwright.events.tables import events_of
 from mailwright.events.types import EventType
 from mailwright.ids import CampaignId, DeliveryId, MessageId, Subject, TenantId
+from mailwright.store.days import day_of, number_of
 from mailwright.store.ports import UnitStore
 from mailwright.store.statements import SEQ, Bound, Query, Row
 
@@ -36,12 +37,17 @@ class CursorError(MailwrightError):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Whom an event is about; no address."""
+    """Whom an event is about; no address.
+
+    Attributes:
+        accepted_on: the UTC day on which the message was accepted; part of public ids.
+    """
 
     tenant: TenantId
     message: MessageId
     delivery: DeliveryId
     subject: Subject
+    accepted_on: date
     campaign: CampaignId | None = None
 
 
@@ -83,14 +89,9 @@ def write_event(
         delivery=about.delivery,
         subject=about.subject,
         campaign=about.campaign,
+        accepted_on=number_of(about.accepted_on),
         data=json.dumps(data, separators=(",", ":"), ensure_ascii=False),
     )
-
-
-@lru_cache(maxsize=64)
-def insert_carried(day: date) -> Query:
-    """Return the insertion for a step that carries its guard's rows (bulk moves)."""
-    return _insert(day)
 
 
 def masked(text: str) -> str:
@@ -98,15 +99,35 @@ def masked(text: str) -> str:
     return _ADDRESS.sub("<address>", text)
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events are wanted; every part that is given must hold.
+
+    Attributes:
+        tenant: ``None`` is everyone's (operators).
+        types: empty means all.
+    """
+
+    tenant: TenantId | None
+    types: frozenset[EventType] = frozenset()
+    message: MessageId | None = None
+
+
 @lru_cache(maxsize=64)
 def _select_after(day: date) -> Query:
     table = events_of(day)
+    # One text for every filter: a part that is not asked for is bound to hold.
     return Query(
         "events after",
         select(table)
         .where(table.c.node == bindparam("node"), table.c.seq > bindparam("after"))
+        .where(or_(table.c.tenant == bindparam("tenant"), bindparam("tenant") == 0))
+        .where(or_(table.c.message == bindparam("of"), bindparam("of") == 0))
         .where(
-            (table.c.tenant == bindparam("tenant")) | (bindparam("tenant_all") == 1),
+            or_(
+                bindparam("types").like("%," + table.c.type + ",%"),
+                bindparam("types") == "",
+            )
         )
         .order_by(table.c.seq)
         .limit(bindparam("page")),
@@ -126,16 +147,12 @@ def select_of_message(day: date) -> Query:
 
 
 async def read_after(
-    store: UnitStore,
-    cursor: str,
-    *,
-    tenant: TenantId | None,
-    limit: int,
-    days: Sequence[date],
+    store: UnitStore, cursor: str, wanted: Filter, *, limit: int, days: Sequence[date]
 ) -> Page:
     """Return up to ``limit`` events after ``cursor`` (``""``: from the oldest kept).
 
-    ``tenant=None`` reads everyone's (operators). ``days`` are those that have tables.
+    ``days`` are those that have tables. The cursor of an empty page goes on where this
+    one looked up to, so that following a rare type does not read the same rows again.
 
     Raises:
         CursorError: not a cursor.
@@ -146,24 +163,42 @@ async def read_after(
     # committed: one of yesterday may carry a higher number than one of today.
     known = sorted(day for day in days if day >= _day_before(since))
     limit = min(max(limit, 1), MAX_PAGE)
+    params = {
+        "node": store.node,
+        "after": after,
+        "tenant": wanted.tenant or 0,
+        "of": wanted.message or 0,
+        "types": f",{','.join(sorted(wanted.types))}," if wanted.types else "",
+        "page": limit,
+    }
     results = await store.read(
-        *(
-            _select_after(day)(
-                node=store.node,
-                after=after,
-                tenant=tenant or 0,
-                tenant_all=int(tenant is None),
-                page=limit,
-            )
-            for day in known
-        )
+        *(_select_after(day)(**params) for day in known),
+        *(_select_last(day)(node=store.node) for day in known),
     )
-    rows = sorted((row for rows in results for row in rows), key=lambda row: row[1])
-    events = [parse_row(row) for row in rows[:limit]]
-    if events:
-        last = rows[:limit][-1]
+    found = sorted(
+        (row for rows in results[: len(known)] for row in rows), key=lambda row: row[1]
+    )
+    events = [parse_row(row) for row in found[:limit]]
+    if len(found) >= limit:
+        last = found[limit - 1]
         position[store.node] = (last[1], from_micros(last[2]).date())
+    else:
+        seen = [
+            (rows[0][0], day)
+            for day, rows in zip(known, results[len(known) :], strict=True)
+            if rows and rows[0][0] is not None
+        ]
+        position[store.node] = max([*seen, (after, since)])
     return Page(events, _format_cursor(position))
+
+
+@lru_cache(maxsize=64)
+def _select_last(day: date) -> Query:
+    table = events_of(day)
+    return Query(
+        "last event",
+        select(func.max(table.c.seq)).where(table.c.node == bindparam("node")),
+    )
 
 
 def _day_before(day: date) -> date:
@@ -172,12 +207,13 @@ def _day_before(day: date) -> date:
 
 def parse_row(row: Row) -> Event:
     """Return the event in a row of an event table."""
-    node, seq, at, kind, tenant, message, delivery, subject, campaign, data = row
+    node, seq, at, kind, tenant, message, delivery, subject, campaign, day, data = row
     about = About(
         TenantId(tenant),
         MessageId(message),
         DeliveryId(delivery),
         Subject(subject),
+        day_of(day),
         None if campaign is None else CampaignId(campaign),
     )
     return Event(

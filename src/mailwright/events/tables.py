@@ -36,6 +36,7 @@ def events_of(day: date) -> Table:
         Column("delivery", Big, nullable=False),
         Column("subject", Blob, nullable=False),
         Column("campaign", Big),
+        Column("accepted_on", Big, nullable=False),  # YYYYMMDD: names the day table
         Column("data", Text, nullable=False),  # JSON object; no address in it
         PrimaryKeyConstraint("node", "seq"),
         Index(f"{name}_message", "message"),

@@ -77,7 +77,13 @@ class Acceptance:
 
     def about(self, new: NewDelivery) -> About:
         """Return whom the events of ``new`` are about."""
-        return About(self.submission.tenant, self.message, new.id, new.subject)
+        return About(
+            self.submission.tenant,
+            self.message,
+            new.id,
+            new.subject,
+            self.submission.accepted_at.date(),
+        )
 
 
 def whole_unit(acceptance: Acceptance, statements: QueueStatements) -> Unit:

@@ -5,6 +5,7 @@ What is missing is read in one go on a reader thread; large bodies come from fil
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from typing import Final
 from mailwright.clock import from_micros
 from mailwright.ids import MessageId, SendingDomainId
 from mailwright.queue.statements import MESSAGE_CONTENT
+from mailwright.store.bodies import BodyMissingError
 from mailwright.store.ports import UnitStore
+
+logger = logging.getLogger(__name__)
 
 CACHE_OCTETS: Final = 32_000_000
 
@@ -90,7 +94,11 @@ class Contents:
             for row in rows:
                 body, body_file = row[7], row[8]
                 if body_file is not None:
-                    body = await asyncio.to_thread(self._read_file, body_file)
+                    try:
+                        body = await asyncio.to_thread(self._read_file, body_file)
+                    except BodyMissingError:
+                        logger.warning("the body of message %d is missing", row[0])
+                        continue
                 contents.append(
                     Content(
                         MessageId(row[0]),

@@ -6,9 +6,11 @@ whose turn it is.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, Protocol
 
 from mailwright.attempt import Attempt, End, Parcel
@@ -24,9 +26,17 @@ from mailwright.queue.settle import Claimed
 from mailwright.queue.settlement import UNSIGNABLE_REST, Settlement
 from mailwright.reply import Phase, Reply, local_reply
 from mailwright.site import Site
+from mailwright.store.ports import StoreError
+
+logger = logging.getLogger(__name__)
 
 #: A lane opens another connection when more than this waits for each it has.
 BACKLOG_PER_CONNECTION: Final = 4
+
+#: How long a line rests after a fault of ours.
+FAULT_REST: Final = timedelta(seconds=10)
+#: How long the first message of a batch waits for room in memory.
+MEMORY_WAIT_S: Final = 300.0
 
 _CONTENT_GONE: Final = local_reply(554, "5.3.0", "the content is gone", Phase.DATA)
 _NOT_OFFERED: Final = local_reply(450, "4.3.0", "not offered", Phase.CONNECT)
@@ -230,7 +240,12 @@ class Lane:
         self.lines.charge(line, asked)
         if line.available <= asked:
             self.lines.remove(line)  # other connections need not ask it meanwhile
-        claimed = await self._tools.claims.claim(line, asked, source)
+        try:
+            claimed = await self._tools.claims.claim(line, asked, source)
+        except StoreError as error:
+            logger.warning("cannot claim: %s", error)
+            self._rest(line, "the store does not answer")
+            return []
         self._replace(line)
         mine = []
         for each in claimed:
@@ -259,21 +274,43 @@ class Lane:
     async def _load(self, claimed: Sequence[Claimed]) -> list[tuple[Claimed, Content]]:
         if not claimed:
             return []
-        contents = await self._tools.contents.get({each.message for each in claimed})
+        try:
+            contents = await self._tools.contents.get(
+                {each.message for each in claimed}
+            )
+        except StoreError as error:
+            logger.warning("cannot read contents: %s", error)
+            for each in claimed:
+                self._rest(each.line, "contents cannot be read")
+                self.release(each)
+            return []
         loaded: list[tuple[Claimed, Content]] = []
         for each in claimed:
             content = contents.get(each.message)
             if content is None:
                 self._settle(each, End.REPLIED, _CONTENT_GONE)
-            elif not loaded:
-                # Nothing is held while waiting here, so sessions cannot lock each other.
-                await self._tools.budget.acquire(content.octets)
-                loaded.append((each, content))
-            elif self._tools.budget.try_acquire(content.octets):
+            elif await self._may_hold(content, is_first=not loaded):
                 loaded.append((each, content))
             else:
                 self.release(each)
         return loaded
+
+    async def _may_hold(self, content: Content, *, is_first: bool) -> bool:
+        """Take room in memory for ``content``.
+
+        Only the first of a batch is waited for: nothing is held meanwhile, so sessions
+        cannot lock each other.
+        """
+        budget = self._tools.budget
+        if not is_first:
+            return budget.try_acquire(content.octets)
+        return await budget.acquire(content.octets, within_s=MEMORY_WAIT_S)
+
+    def _rest(self, line: Line, reason: str) -> None:
+        """Let ``line`` rest for a moment after a fault of ours."""
+        line.rest(self._tools.clock.now() + FAULT_REST, reason)
+        self.lines.remove(line)
+        self._owner.park(line)
 
 
 class LaneFeed:

@@ -292,8 +292,10 @@ class QueueIntake:
                 message,
                 submission.body,
             )
-        except OSError as error:
+        except StoreFullError as error:
             raise NotAcceptedError(_FULL) from error
+        except StoreError as error:
+            raise NotAcceptedError(_TROUBLE) from error
 
 
 def _accepted(acceptance: Acceptance, outcomes: Sequence[Sequence[Row]]) -> Accepted:

@@ -89,8 +89,8 @@ class Budget(Protocol):
         """Take ``octets`` if they are there."""
         ...
 
-    async def acquire(self, octets: int) -> None:
-        """Wait for ``octets``; more than the whole budget counts as the whole."""
+    async def acquire(self, octets: int, *, within_s: float) -> bool:
+        """Wait for ``octets``; false when they did not come in time."""
         ...
 
     def release(self, octets: int) -> None:

@@ -8,7 +8,7 @@ source with the same octets. Submissions that were never acknowledged are discar
 from datetime import timedelta
 from typing import Final
 
-from mailwright.clock import Clock, to_micros
+from mailwright.clock import Clock, from_micros, to_micros
 from mailwright.events.log import About, write_event
 from mailwright.events.types import EventType
 from mailwright.ids import DeliveryId, MessageId, Subject, TenantId
@@ -74,9 +74,13 @@ def _recovery(
     due_at = now + ambiguous_retry
     due = to_micros(due_at)
     steps = []
-    for delivery, line, message, tenant, subject, attempt in rows:
+    for delivery, line, message, tenant, subject, attempt, accepted_at in rows:
         about = About(
-            TenantId(tenant), MessageId(message), DeliveryId(delivery), Subject(subject)
+            TenantId(tenant),
+            MessageId(message),
+            DeliveryId(delivery),
+            Subject(subject),
+            from_micros(accepted_at).date(),
         )
         data = {
             "attempt": attempt,

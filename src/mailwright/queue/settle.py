@@ -59,8 +59,14 @@ class Claimed:
     @property
     def about(self) -> About:
         """Whom its events are about."""
-        campaign = self.line.key.campaign
-        return About(self.tenant, self.message, self.id, self.subject, campaign)
+        return About(
+            self.tenant,
+            self.message,
+            self.id,
+            self.subject,
+            self.accepted_at.date(),
+            self.line.key.campaign,
+        )
 
 
 def claimed_of(line: Line, row: Row) -> Claimed:

@@ -171,6 +171,7 @@ SENDING_OF_DEAD_EPOCHS = Query(
         deliveries.c.tenant,
         deliveries.c.subject,
         deliveries.c.attempt,
+        deliveries.c.accepted_at,
     )
     .where(deliveries.c.state == _SENDING, deliveries.c.epoch < bindparam("my_epoch"))
     .limit(bindparam("slice")),

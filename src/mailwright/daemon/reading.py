@@ -1,0 +1,230 @@
+"""What the API shows: joins the queue's rows, the event log and the settings' names."""
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from mailwright.accounts.directory import Directory
+from mailwright.api.ports import (
+    AttemptRecord,
+    DeliveryRecord,
+    EventPage,
+    EventRecord,
+    MessageRecord,
+)
+from mailwright.clock import Clock
+from mailwright.events.log import (
+    Event,
+    Filter,
+    parse_row,
+    read_after,
+    select_of_message,
+)
+from mailwright.events.types import EventType
+from mailwright.ids import (
+    Kind,
+    LineId,
+    MessageId,
+    PublicId,
+    SourceId,
+    TenantId,
+    format_public,
+)
+from mailwright.queue.book import LineBook
+from mailwright.queue.reading import (
+    MESSAGE,
+    OPEN_DELIVERIES,
+    OPEN_RECIPIENT,
+    StoredDelivery,
+    finished_deliveries,
+    finished_delivery_of,
+    finished_recipient,
+    message_of,
+    open_delivery_of,
+)
+from mailwright.reply import Origin, Phase, Reply
+from mailwright.store.store import Store
+
+#: Events that are the end of an attempt.
+_ATTEMPTS = frozenset(
+    {EventType.DELIVERED, EventType.DEFERRED, EventType.BOUNCED, EventType.EXPIRED}
+)
+
+
+class NodeReading:
+    """Implements the API's port ``Reading`` on this node's store."""
+
+    def __init__(
+        self,
+        store: Store,
+        book: LineBook,
+        directory: Callable[[], Directory],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._book = book
+        self._directory = directory
+        self._clock = clock
+
+    async def message(self, tenant: TenantId, ident: PublicId) -> MessageRecord | None:
+        """Return a message of ``tenant``; another tenant's is ``None``."""
+        day = ident.day
+        known = [each for each in self._store.days() if each >= day]
+        if not known or known[0] != day:
+            return None
+        number = ident.number
+        found, opened, finished, *logged = await self._store.read(
+            MESSAGE(message_id=number, tenant=tenant),
+            OPEN_DELIVERIES(message_id=number),
+            finished_deliveries(day)(message_id=number),
+            *(select_of_message(each)(message_id=number) for each in known),
+        )
+        if not found:
+            return None
+        message = message_of(found[0])
+        if message.accepted_at.date() != day:
+            return None
+        events = [parse_row(row) for rows in logged for row in rows]
+        deliveries = [
+            *map(open_delivery_of, opened),
+            *map(finished_delivery_of, finished),
+        ]
+        directory = self._directory()
+        domain = directory.sending_domains_by_id.get(message.sending_domain)
+        stream = directory.streams.get(message.stream)
+        return MessageRecord(
+            format_public(Kind.MESSAGE, message.accepted_at, message.id),
+            message.accepted_at,
+            "" if domain is None else domain.domain,
+            message.message_id,
+            "" if stream is None else stream.name,
+            message.size_octets,
+            message.tags,
+            message.metadata,
+            message.edits,
+            [
+                self._delivery(message.accepted_at, each, events)
+                for each in sorted(deliveries, key=lambda each: each.id)
+            ],
+        )
+
+    async def events(
+        self,
+        tenant: TenantId,
+        *,
+        after: str,
+        limit: int,
+        types: AbstractSet[EventType] = frozenset(),
+        message: PublicId | None = None,
+    ) -> EventPage:
+        """Return up to ``limit`` events after a cursor."""
+        wanted = Filter(
+            tenant,
+            frozenset(types),
+            None if message is None else MessageId(message.number),
+        )
+        days = self._store.days()
+        page = await read_after(self._store, after, wanted, limit=limit, days=days)
+        recipients = await self._recipients(page.events, days)
+        return EventPage(
+            [
+                _event(event, recipients.get(event.about.delivery))
+                for event in page.events
+            ],
+            page.cursor,
+        )
+
+    def _delivery(
+        self, accepted_at: datetime, stored: StoredDelivery, events: Sequence[Event]
+    ) -> DeliveryRecord:
+        return DeliveryRecord(
+            format_public(Kind.DELIVERY, accepted_at, stored.id),
+            stored.recipient,
+            stored.state.name.lower(),
+            stored.due_at,
+            stored.expires_at,
+            stored.finished_at,
+            None if stored.line is None else self._waiting_for(stored, stored.line),
+            [
+                self._attempt(event)
+                for event in events
+                if event.about.delivery == stored.id and event.type in _ATTEMPTS
+            ],
+        )
+
+    def _waiting_for(self, stored: StoredDelivery, line_id: LineId) -> str | None:
+        line = self._book.get(line_id)
+        if line is not None and line.is_held:
+            return "a hold"
+        if line is not None and line.wait_until is not None:
+            return f"{line.wait_reason} (until {_short(line.wait_until)})"
+        if stored.due_at is not None and stored.due_at > self._clock.now():
+            return f"its next attempt is due at {_short(stored.due_at)}"
+        return None
+
+    def _attempt(self, event: Event) -> AttemptRecord:
+        data: Mapping[str, Any] = event.data
+        source = self._directory().sources.get(SourceId(data.get("source") or 0))
+        reply = None
+        if data.get("code"):
+            reply = Reply(
+                data["code"],
+                data["enhanced"],
+                data["text"],
+                Phase(data["phase"]),
+                Origin(data["origin"]),
+            )
+        return AttemptRecord(
+            data.get("attempt", data.get("attempts", 0)),
+            event.at,
+            event.type,
+            reply,
+            "" if source is None else source.name,
+            data.get("hop", ""),
+            data.get("tls", ""),
+            data.get("category", ""),
+            data.get("edits", ()),
+        )
+
+    async def _recipients(
+        self, events: Sequence[Event], days: Sequence[date]
+    ) -> Mapping[int, str]:
+        """Return the address of each event's delivery, where it is still known."""
+        known = set(days)
+        wanted = {
+            event.about.delivery: event.about.accepted_on
+            for event in events
+            if event.about.accepted_on in known
+        }
+        results = await self._store.read(
+            *(OPEN_RECIPIENT(delivery_id=delivery) for delivery in wanted),
+            *(
+                finished_recipient(day)(delivery_id=delivery)
+                for delivery, day in wanted.items()
+            ),
+        )
+        twice = [*wanted, *wanted]
+        return {
+            delivery: rows[0][0]
+            for delivery, rows in zip(twice, results, strict=True)
+            if rows
+        }
+
+
+def _event(event: Event, recipient: str | None) -> EventRecord:
+    about = event.about
+    accepted_at = datetime.combine(about.accepted_on, time(), UTC)
+    return EventRecord(
+        event.id,
+        event.at,
+        event.type,
+        format_public(Kind.MESSAGE, accepted_at, about.message),
+        format_public(Kind.DELIVERY, accepted_at, about.delivery),
+        recipient,
+        event.data,
+    )
+
+
+def _short(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
