@@ -38,7 +38,7 @@ def test_a_wrong_file_exits_1_and_names_each_key(node: Path) -> None:
     assert len(lines) == 2
     assert lines[0].startswith(f"{node}: limits.patience: ")
     assert lines[1] == (
-        f"{node}: limits.erors: is not a known key; did you mean errors?"
+        f"{node}: limits.errorz: is not a known key; did you mean errors?"
     )
 
 
@@ -114,3 +114,15 @@ def test_the_schema_is_json() -> None:
 
 def test_the_reference_is_the_page() -> None:
     assert run("reference").output == reference_page()
+
+
+def test_a_terminal_gets_a_table_in_which_texts_are_no_markup(
+    node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    node.write_text(RIGHT + '"[red]nme" = 1\n')
+    result = run("check", node)
+    assert result.exit_code == 1
+    assert "what to do" in result.output
+    assert '"[red]nme"' in result.output

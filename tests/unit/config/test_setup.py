@@ -250,7 +250,7 @@ LOGIN = {"login": "me", "password_file": "p"}
         ),
         # referred to and not there
         ({"stream": stream(tenant="acne")}, "stream[0].tenant", '"acne"', "mean acme?"),
-        ({"stream": stream(pool="mian")}, "stream[0].pool", '"mian"', "mean main?"),
+        ({"stream": stream(pool="maim")}, "stream[0].pool", '"maim"', "mean main?"),
         (
             {"pool": pool(sources={"ip2": 1})},
             "pool[0].sources.ip2",

@@ -3,8 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
+from mailwright.config.section import Ip, Network
 from mailwright.config.units import (
+    Duration,
     HostPort,
     Rate,
     UnitError,
@@ -58,6 +61,11 @@ def test_a_duration_over_ten_years_is_refused() -> None:
 )
 def test_durations_are_written_shortly(value: timedelta, text: str) -> None:
     assert format_duration(value) == text
+
+
+def test_a_negative_size_is_not_written() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        format_size(-1)
 
 
 @pytest.mark.parametrize("value", [timedelta(microseconds=1), timedelta(seconds=-1)])
@@ -184,3 +192,30 @@ def test_an_error_shows_a_hostile_value_as_one_short_printable_line() -> None:
         parse_duration("\x1b[2J\n" + "x" * 10_000)
     assert caught.value.what.isprintable()
     assert len(caught.value.what) < 100
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (Duration, "1h30m"),
+        (Rate, "5000/h burst 50"),
+        (HostPort, "[::1]:25"),
+        (Network, "10.0.0.0/8"),
+        (Ip, "2001:db8::1"),
+    ],
+)
+def test_a_type_takes_a_text_or_its_own_value_and_gives_the_text(
+    kind: type, text: str
+) -> None:
+    adapter: TypeAdapter[object] = TypeAdapter(kind)
+    value = adapter.validate_python(text)
+    assert adapter.validate_python(value) == value
+    assert adapter.dump_python(value, mode="json") == text
+    assert adapter.json_schema()["x-kind"]
+    for wrong in (True, 5, 1.5, None, [text]):
+        with pytest.raises(ValidationError):
+            adapter.validate_python(wrong)
+
+
+def test_an_evenly_spaced_rate_has_an_interval() -> None:
+    assert parse_rate("20/min").interval_s == 3.0
