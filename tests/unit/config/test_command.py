@@ -31,7 +31,7 @@ def test_a_right_file_is_ok(node: Path) -> None:
 
 
 def test_a_wrong_file_exits_1_and_names_each_key(node: Path) -> None:
-    node.write_text(RIGHT + "[limits]\nerors = 5\npatience = 5\n")
+    node.write_text(RIGHT + "[limits]\nerrorz = 5\npatience = 5\n")
     result = run("check", node)
     assert result.exit_code == 1
     lines = result.output.splitlines()
