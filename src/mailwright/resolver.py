@@ -71,7 +71,8 @@ class MxRecord:
 RecordT = TypeVar("RecordT")
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots: a frozen class with them cannot be made by the aliases below.
+@dataclass(frozen=True)
 class Answer(Generic[RecordT]):
     """An answer.
 
