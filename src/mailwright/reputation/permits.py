@@ -52,14 +52,15 @@ class Permits:
         return Permit(source, want)
 
     def _take_turn(self, pool: Pool, want: int) -> SourceId:
-        owed = self._credit.get(pool.id, {})
-        # Sources that left the pool are forgotten with what they were owed.
-        credit = {
-            source.id: owed.get(source.id, 0) + weight * want
-            for source, weight in pool.sources
-        }
+        credit = self._credit.get(pool.id)
+        if credit is None or credit.keys() != {source.id for source, _ in pool.sources}:
+            # A pool whose sources changed starts afresh: nobody pays for the past.
+            credit = self._credit[pool.id] = {
+                source.id: 0 for source, _ in pool.sources
+            }
+        for source, weight in pool.sources:
+            credit[source.id] += weight * want
         # The first of equals, in the pool's order.
         chosen = max(credit, key=credit.__getitem__)
         credit[chosen] -= sum(weight for _, weight in pool.sources) * want
-        self._credit[pool.id] = credit
         return chosen
