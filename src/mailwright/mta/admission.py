@@ -134,7 +134,7 @@ class Admission:
             fresh_id: gives the left side of a Message-ID for a message without one:
                 never the same twice, ``atext`` and dots only.
 
-        Cost: about 50 µs for 5 KB; proportional to the size.
+        Cost: about 100 µs for 5 KB; proportional to the size.
         """
         judged = self.judge(offer, now=now, fresh_id=fresh_id)
         return judged.reply if isinstance(judged, Refusal) else judged

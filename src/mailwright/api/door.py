@@ -1,0 +1,192 @@
+"""The door for messages over HTTP: read, draft, admit, store, answer; once if repeated."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from fastapi import Request, Response
+
+from mailwright.accounts.directory import Credential
+from mailwright.api.authorization import forbidden
+from mailwright.api.bodies import body_of
+from mailwright.api.drafts import Occasion, offer_of_json, offer_of_octets
+from mailwright.api.idempotency import (
+    HEADER,
+    Create,
+    Repeats,
+    hash_request,
+    keep,
+    key_of,
+)
+from mailwright.api.ports import ApiPorts
+from mailwright.api.problems import FieldError, Kind, ProblemError
+from mailwright.api.schemas import AcceptedOut, RecipientOut
+from mailwright.mta.admission import Offer, Refusal
+from mailwright.reply import Reply
+from mailwright.store.ports import StoreConflictError
+from mailwright.store.statements import Bound
+from mailwright.submission import (
+    Accepted,
+    NotAcceptedError,
+    PatienceOverError,
+    Submission,
+)
+
+PATH: Final = "/v1/messages"
+JSON: Final = "application/json"
+RFC822: Final = "message/rfc822"
+_RETRY_AFTER_S: Final = 10
+_T = TypeVar("_T")
+
+
+class MessageDoor:
+    """Takes messages in; one of the doors beside SMTP."""
+
+    def __init__(self, ports: ApiPorts) -> None:
+        self._ports = ports
+        self._repeats = Repeats(ports.store)
+
+    async def post(
+        self,
+        request: Request,
+        credential: Credential,
+        rcpt: list[str],
+        mail_from: str | None,
+    ) -> Response:
+        """Return ``201`` when the request's message is on stable storage.
+
+        Raises:
+            ProblemError: nothing was stored, or (``unknown-outcome``) it cannot be told.
+        """
+        ports = self._ports
+        media_type = _media_type(request)
+        key = key_of(request)
+        async with body_of(request, ports.budget, ports.limits) as body:
+            occasion = Occasion(
+                credential,
+                ports.clock.now(),
+                ports.fresh_id(),
+                ports.hostname,
+                ports.limits.recipients,
+            )
+
+            def work() -> Submission:
+                if media_type == RFC822:
+                    offer = offer_of_octets(body, rcpt, mail_from, occasion)
+                else:
+                    offer = offer_of_json(body, occasion)
+                return self._admitted(offer, occasion)
+
+            if key is None:
+                return _created(*await self._accepted(len(body), work, None))
+            query = request.url.query
+            request_hash = await self._worked(
+                len(body), lambda: hash_request(media_type, query, body)
+            )
+            create = Create(credential.tenant, PATH, key, request_hash)
+            return await self._once(create, len(body), work)
+
+    async def _once(
+        self, create: Create, octets: int, work: Callable[[], Submission]
+    ) -> Response:
+        with self._repeats.running(create):
+            replay = await self._repeats.answer_to(create)
+            if replay is not None:
+                return replay
+            try:
+                return _created(*await self._accepted(octets, work, create))
+            except StoreConflictError:
+                # The first try's commit came after we had looked.
+                replay = await self._repeats.answer_to(create)
+                if replay is None:
+                    raise
+                return replay
+
+    async def _accepted(
+        self, octets: int, work: Callable[[], Submission], create: Create | None
+    ) -> tuple[str, str]:
+        """Return the public id and the answer of what is now on stable storage."""
+        submission = await self._worked(octets, work)
+
+        def guards(accepted: Accepted) -> Sequence[Bound]:
+            assert create is not None  # noqa: S101  not called without one
+            answer = _answer(submission, accepted)
+            return keep(create, 201, answer, submission.accepted_at)
+
+        try:
+            accepted = await self._ports.intake.accept(
+                submission, None if create is None else guards
+            )
+        except NotAcceptedError as error:
+            raise _not_accepted(error.reply) from error
+        except PatienceOverError as error:
+            raise ProblemError(
+                Kind.UNKNOWN_OUTCOME,
+                f"repeat the request with the same {HEADER} to learn it",
+                retry_after_s=_RETRY_AFTER_S,
+            ) from error
+        return accepted.message, _answer(submission, accepted)
+
+    def _admitted(self, offer: Offer, occasion: Occasion) -> Submission:
+        judged = self._ports.admission.judge(
+            offer, now=occasion.now, fresh_id=lambda: occasion.ident
+        )
+        if isinstance(judged, Refusal):
+            raise _refused(judged)
+        return judged
+
+    async def _worked(self, octets: int, work: Callable[[], _T]) -> _T:
+        """Run ``work``; in a thread if it would hold the event loop for too long."""
+        if octets <= self._ports.limits.inline_octets:
+            return work()
+        return await asyncio.to_thread(work)
+
+
+def _created(ident: str, answer: str) -> Response:
+    return Response(
+        answer, 201, headers={"Location": f"{PATH}/{ident}"}, media_type=JSON
+    )
+
+
+def _answer(submission: Submission, accepted: Accepted) -> str:
+    return AcceptedOut(
+        id=accepted.message,
+        message_id=submission.message_id,
+        recipients=[
+            RecipientOut(
+                delivery=each.delivery,
+                address=each.address,
+                state="suppressed" if each.is_suppressed else "queued",
+            )
+            for each in accepted.recipients
+        ],
+    ).model_dump_json()
+
+
+def _media_type(request: Request) -> str:
+    text = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if text not in (JSON, RFC822):
+        raise ProblemError(Kind.MEDIA, f"use {JSON} or {RFC822}")
+    return text
+
+
+def _refused(refusal: Refusal) -> ProblemError:
+    text = refusal.reply.text
+    if refusal.needs is not None:
+        return forbidden(refusal.needs, text)
+    if refusal.reply.code == 552:
+        return ProblemError(Kind.TOO_LARGE, text)
+    errors = []
+    if refusal.field:
+        message = text.removeprefix(f"{refusal.field}: ")
+        errors.append(FieldError(refusal.field, message))
+    return ProblemError(Kind.REFUSED, text, errors=errors)
+
+
+def _not_accepted(reply: Reply) -> ProblemError:
+    if reply.is_permanent:
+        return ProblemError(Kind.REFUSED, reply.text)
+    # RFC 3463 X.3.1: the mail system is full; anything else passes by itself.
+    is_full = reply.enhanced == "4.3.1"
+    kind = Kind.FULL if is_full else Kind.UNAVAILABLE
+    return ProblemError(kind, reply.text, retry_after_s=_RETRY_AFTER_S)
