@@ -1,4 +1,4 @@
-"""The forms of header and body that DKIM hashes (RFC 6376 §3.4).
+"""The relaxed forms of header and body: what DKIM hashes (RFC 6376 §3.4.2, §3.4.4).
 
 Every function is linear in the size of its input, also on runs of blanks and of empty
 lines made to be slow.
@@ -6,18 +6,10 @@ lines made to be slow.
 
 import hashlib
 from base64 import b64encode
-from enum import StrEnum
 from typing import Final
 
 _CRLF: Final = b"\r\n"
 _LONG_RUN: Final = b" " * 32
-
-
-class Canonicalization(StrEnum):
-    """How much change in transit a signature tolerates."""
-
-    SIMPLE = "simple"
-    RELAXED = "relaxed"
 
 
 def relaxed_field(key: bytes, value: bytes) -> bytes:
@@ -30,11 +22,6 @@ def relaxed_field(key: bytes, value: bytes) -> bytes:
     return b"%b:%b" % (key, _squeezed(value.replace(_CRLF, b"")).strip(b" "))
 
 
-def simple_body(body: bytes) -> bytes:
-    """Return ``body`` in simple form: empty lines at its end are one CRLF (§3.4.3)."""
-    return _without_final_line_ends(body) + _CRLF
-
-
 def relaxed_body(body: bytes) -> bytes:
     """Return ``body`` in relaxed form (§3.4.4); an empty one stays empty."""
     body = _squeezed(body).replace(b" \r\n", _CRLF).removesuffix(b" ")
@@ -42,10 +29,9 @@ def relaxed_body(body: bytes) -> bytes:
     return body + _CRLF if body else body
 
 
-def body_hash(body: bytes, form: Canonicalization = Canonicalization.RELAXED) -> bytes:
-    """Return the value of ``bh=``: the SHA-256 of the canonical body, in Base64 (§3.7)."""
-    canonical = relaxed_body if form is Canonicalization.RELAXED else simple_body
-    return b64encode(hashlib.sha256(canonical(body)).digest())
+def body_hash(body: bytes) -> bytes:
+    """Return the value of ``bh=``: the SHA-256 of the relaxed body, in Base64 (§3.7)."""
+    return b64encode(hashlib.sha256(relaxed_body(body)).digest())
 
 
 def _squeezed(octets: bytes) -> bytes:
