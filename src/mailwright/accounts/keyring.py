@@ -24,6 +24,7 @@ from mailwright.accounts.sealing import (
     load_or_make_node_key,
 )
 from mailwright.accounts.signing_keys import DkimSecret, SigningKeyError, read_der
+from mailwright.accounts.statements import SELECT_ANY_SEALED
 from mailwright.accounts.subjects import SubjectKey
 from mailwright.accounts.tables import dkim_keys, sealed_keys, sending_domains
 from mailwright.errors import MailwrightError
@@ -204,15 +205,18 @@ async def unlock(
     Raises:
         NodeKeyError: the key is absent, unusable or foreign; the node exits 2.
     """
-    [rows] = await store.read(_SEALED_FOR(purpose=Purpose.CHECK.value))
+    sealed_rows, check_rows = await store.read(
+        SELECT_ANY_SEALED(), _SEALED_FOR(purpose=Purpose.CHECK.value)
+    )
     sealer = await asyncio.to_thread(
         load_or_make_node_key,
         node_key,
-        database_is_empty=not rows,
+        database_is_empty=not sealed_rows,
         supplied=supplied,
     )
-    if rows:
-        _check(sealer, rows[0][1], supplied or node_key)
+    if sealed_rows:
+        sealed = check_rows[0][1] if check_rows else b""
+        _check(sealer, sealed, supplied or node_key)
     return sealer
 
 

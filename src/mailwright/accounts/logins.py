@@ -5,11 +5,14 @@ share a token. All refusals of one kind read the same.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from mailwright.accounts.authentication import Authenticator, name_in_key
 from mailwright.accounts.directory import Credential
 from mailwright.accounts.guesses import GuessLimiter
+from mailwright.clock import Clock
 from mailwright.reply import Phase, Reply, local_reply
 
 #: RFC 4954 §6: 535 for wrong credentials, 454 for a temporary refusal.
@@ -68,9 +71,33 @@ class Logins:
         """Return the credential that the API key ``text`` belongs to; see :meth:`check`."""
         return self.check(name_in_key(text), text, ip, now)
 
-    def login(self, name: str, secret: str, ip: str, now: float) -> Credential | Reply:
-        """Do :meth:`check` for SMTP AUTH (RFC 4954 §6)."""
-        found = self.check(name, secret, ip, now)
+    def for_network(self, name: str) -> Credential | None:
+        """Return the live credential that a listener open to networks is mapped to."""
+        return self._authenticator.for_network(name)
+
+
+class SmtpLogins:
+    """:class:`Logins` as the SMTP door asks for them, answering in its replies."""
+
+    __slots__ = ("_clock", "_logins")
+
+    def __init__(self, logins: Logins, clock: Clock) -> None:
+        self._logins = logins
+        self._clock = clock
+
+    def login(
+        self, name: str, secret: str, peer: IPv4Address | IPv6Address, now: datetime
+    ) -> Credential | Reply:
+        """Return whose name and secret these are, or 535 or 454 (RFC 4954 §6).
+
+        ``now`` is the door's wall time. Limits count steady time instead: they are
+        shared with doors that do, and a clock that is set must not open or close them.
+        """
+        found = self._logins.check(name, secret, str(peer), self._clock.steady())
         if isinstance(found, Credential):
             return found
         return _TOO_MANY if found.wait_s else _WRONG
+
+    def for_network(self, name: str) -> Credential | None:
+        """Return the live credential that a listener open to networks is mapped to."""
+        return self._logins.for_network(name)

@@ -201,6 +201,17 @@ def test_a_lost_node_key_is_not_made_anew(node: NodeFolder) -> None:
     assert not node.node_key.exists()
 
 
+def test_a_database_that_lost_its_check_value_fits_no_key(node: NodeFolder) -> None:
+    node.drive_set_up(_nothing)
+    _changed(node, "DELETE FROM sealed_keys WHERE purpose = 'check'")
+
+    async def body(store: Store) -> None:
+        with pytest.raises(NodeKeyError):
+            await unlock(store, node.node_key)
+
+    node.drive(body)
+
+
 def test_a_key_that_was_made_before_a_crash_serves_the_next_start(
     node: NodeFolder,
 ) -> None:
