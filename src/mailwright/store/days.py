@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from typing import TypeAlias
 
-from sqlalchemy import Table, bindparam, insert, select
+from sqlalchemy import Table, bindparam, delete, insert, select
 
 from mailwright.clock import to_micros
-from mailwright.store.ddl import creations
-from mailwright.store.statements import Query, Row, Step, Unit
+from mailwright.store.ddl import creations, dropping
+from mailwright.store.statements import Query, Row, Step, Unit, Urgency
 from mailwright.store.tables import days
 
 #: Gives a room's table of one day.
@@ -16,6 +16,7 @@ DayTable: TypeAlias = Callable[[date], Table]
 
 _FIND = Query("find day", select(days.c.day).where(days.c.day == bindparam("day")))
 _ADD = Query("add day", insert(days))
+_FORGET = Query("forget day", delete(days).where(days.c.day == bindparam("day")))
 ALL_DAYS = Query("all days", select(days.c.day).order_by(days.c.day))
 
 
@@ -46,3 +47,10 @@ def day_unit(day: date, tables: Sequence[DayTable], *, now: datetime) -> Unit:
         otherwise=(_ADD(day=number, created_at=to_micros(now)),),
     )
     return Unit((*made, row))
+
+
+def drop_unit(day: date, tables: Sequence[DayTable]) -> Unit:
+    """Return the unit that drops the tables of ``day`` and its row."""
+    dropped = Step(then=tuple(dropping(table(day)) for table in tables))
+    row = Step(then=(_FORGET(day=number_of(day)),))
+    return Unit((dropped, row), Urgency.BULK)

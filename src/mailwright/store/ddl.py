@@ -1,9 +1,9 @@
 """The text that makes a table, for one engine."""
 
 from sqlalchemy import MetaData, Table
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
-from mailwright.store.statements import Query
+from mailwright.store.statements import Bound, Query
 
 
 def plain(table: Table) -> Table:
@@ -35,3 +35,8 @@ def creations(table: Table, *, if_not_exists: bool = False) -> list[Query]:
             for index in indexes
         ),
     ]
+
+
+def dropping(table: Table) -> Bound:
+    """Return the statement that drops ``table``, with its indexes, if it is there."""
+    return Query(f"drop {table.name}", DropTable(table, if_exists=True))()

@@ -15,7 +15,13 @@ from typing_extensions import override
 
 from mailwright.clock import Clock, to_micros
 from mailwright.ids import COUNTER_BITS, IdBlock, NodeId
-from mailwright.store.days import ALL_DAYS, DayTable, day_unit, days_of
+from mailwright.store.days import (
+    ALL_DAYS,
+    DayTable,
+    day_unit,
+    days_of,
+    drop_unit,
+)
 from mailwright.store.lock import LOCK_NAME, NodeLock
 from mailwright.store.migrate import migrate
 from mailwright.store.ports import Done, StoreError, StoreFailedError, UnitStore
@@ -195,6 +201,17 @@ class Store(UnitStore):
         await self.run(day_unit(day, self._day_tables, now=self._clock.now()))
         self._ensured_days.add(day)
         self._known_days.add(day)
+
+    async def drop_day(self, day: date) -> None:
+        """Drop the tables of ``day`` with all that is in them.
+
+        Raises:
+            StoreError: they could not be dropped.
+        """
+        # Out of sight first: a reader that asks for it meanwhile finds no such day.
+        self._known_days.discard(day)
+        self._ensured_days.discard(day)
+        await self.run(drop_unit(day, self._day_tables))
 
     def days(self) -> list[date]:
         """Return the days that have tables, oldest first."""
