@@ -7,17 +7,16 @@ and validate; it remembers answers within limits of its own, asks a question onc
 many wait for it, and serves a positive answer up to a day past its time when the
 resolvers fail. A dead resolver gets at most 50 queries a second.
 
-Standards: RFC 1035 (messages), RFC 2308 (negative answers), RFC 6891 (EDNS), RFC 7505
-(null MX), RFC 7766 (TCP after truncation), RFC 8767 (stale answers).
+Standards: RFC 2308 (negative answers), RFC 7505 (null MX), RFC 8767 (stale answers).
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import islice
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
-import dns.asyncquery
 import dns.exception
 import dns.message
 import dns.rcode
@@ -32,6 +31,7 @@ from typing_extensions import override
 
 from mailwright.address import AddressError, canonical_domain
 from mailwright.clock import Clock
+from mailwright.dns_exchange import exchange
 
 MAX_RECORDS: Final = 20  # of one answer; more hosts than this are an attack
 MIN_TTL_S: Final = 60.0
@@ -42,7 +42,6 @@ FAILED_TTL_S: Final = 10.0  # times the failures in a row, up to three
 _MAX_TRIES: Final = 6  # of one question
 DEAD_AFTER: Final = 10  # queries in a row without any answer
 DEAD_QUERIES_PER_S: Final = 50
-_PAYLOAD_OCTETS: Final = 1232  # what passes unfragmented (DNS flag day 2020)
 
 
 class Outcome(Enum):
@@ -167,7 +166,7 @@ class AnswerCache:
             return None
         # Moved to the young end: dictionaries keep the order of insertion.
         self._entries[question] = self._entries.pop(question)
-        return _with_ttl(entry.answer, entry.fresh_until - now)
+        return replace(entry.answer, ttl_s=entry.fresh_until - now)
 
     def put(self, question: _Question, answer: Answer[Any], now: float) -> Answer[Any]:
         """Remember ``answer`` and return what to tell: for a failure, maybe an old one."""
@@ -182,30 +181,33 @@ class AnswerCache:
         if len(self._entries) >= self._size:
             del self._entries[next(iter(self._entries))]
         self._entries[question] = entry
-        return _with_ttl(entry.answer, entry.fresh_until - now)
+        return replace(entry.answer, ttl_s=entry.fresh_until - now)
 
     def stale(
         self, question: _Question, answer: Answer[Any], now: float
     ) -> Answer[Any]:
         """Return an old positive answer in place of the failure ``answer``, if any."""
         old = self._entries.get(question)
-        if old is None or now >= old.stale_until:
-            return answer
-        reason = f"old answer, {answer.reason}"
-        return Answer(Outcome.FOUND, old.answer.records, answer.ttl_s, reason)
+        return answer if old is None else _instead_of(answer, old, now)
 
     def _failed(self, old: _Entry | None, answer: Answer[Any], now: float) -> _Entry:
         failures = 1 + (old.failures if old is not None else 0)
         until = now + FAILED_TTL_S * min(failures, 3)
         if old is None or now >= old.stale_until:
             return _Entry(answer, until, 0.0, failures)
-        reason = f"old answer, {answer.reason}"
-        kept = Answer(Outcome.FOUND, old.answer.records, 0.0, reason)
+        kept = _instead_of(answer, old, now)
         return _Entry(kept, until, old.stale_until, failures)
 
 
-def _with_ttl(answer: Answer[Any], ttl_s: float) -> Answer[Any]:
-    return Answer(answer.outcome, answer.records, ttl_s, answer.reason)
+def _instead_of(failure: Answer[Any], old: _Entry, now: float) -> Answer[Any]:
+    if now >= old.stale_until:
+        return failure
+    return replace(
+        failure,
+        outcome=Outcome.FOUND,
+        records=old.answer.records,
+        reason=f"old answer, {failure.reason}",
+    )
 
 
 @dataclass(slots=True)
@@ -325,17 +327,9 @@ class DnspythonResolver:
             # The first query was counted by the caller.
             if index and not self._limiter.take(self._clock.steady()):
                 break
-            query = dns.message.make_query(
-                name, kind, use_edns=0, payload=_PAYLOAD_OCTETS
-            )
             try:
-                response, _ = await dns.asyncquery.udp_with_fallback(
-                    query,
-                    server,
-                    self._timeout_s / len(self._tries),
-                    self._port,
-                    ignore_unexpected=True,
-                    ignore_errors=True,
+                response = await exchange(
+                    server, self._port, name, kind, self._timeout_s / len(self._tries)
                 )
             except (OSError, EOFError, dns.exception.DNSException):
                 self._limiter.note(answered=False)
@@ -403,16 +397,12 @@ def _read_mx(rrset: dns.rrset.RRset) -> tuple[MxRecord, ...]:
 
 def _read_addresses(rrset: dns.rrset.RRset) -> tuple[str, ...]:
     literals = (cast("dns.rdtypes.IN.A.A", rdata).address for rdata in rrset)
-    return tuple(_first(literals))
+    return tuple(islice(literals, MAX_RECORDS))
 
 
 def _read_txt(rrset: dns.rrset.RRset) -> tuple[bytes, ...]:
     texts = (b"".join(cast("dns.rdtypes.ANY.TXT.TXT", rd).strings) for rd in rrset)
-    return tuple(_first(texts))
-
-
-def _first(records: Iterator[RecordT]) -> Iterator[RecordT]:
-    return (record for record, _ in zip(records, range(MAX_RECORDS), strict=False))
+    return tuple(islice(texts, MAX_RECORDS))
 
 
 _READERS: Final = {
