@@ -11,7 +11,7 @@ import multiprocessing
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
@@ -211,7 +211,11 @@ class Inbox:
         contents = [content for _, content in self._batch]
         self._batch = []
         loop = asyncio.get_running_loop()
-        future = self._executor.submit(verify_all, contents, dict(self._keys()))
+        try:
+            future = self._executor.submit(verify_all, contents, dict(self._keys()))
+        except BrokenExecutor as error:
+            future = Future()
+            future.set_exception(error)
         future.add_done_callback(
             lambda done: loop.call_soon_threadsafe(self._verified, letters, done)
         )

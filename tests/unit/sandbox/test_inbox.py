@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from functools import cache
 
 import dkim
@@ -150,18 +150,25 @@ def test_a_share_is_verified_when_asked() -> None:
 
 
 class DeadExecutor(Executor):
-    """Every job fails as when a worker was killed."""
+    """Its worker was killed: at work on a job, or before."""
+
+    def __init__(self, *, refuses_jobs: bool) -> None:
+        self._refuses_jobs = refuses_jobs
 
     @override
     def submit(self, *args: object, **kwargs: object) -> Future[object]:  # type: ignore[override]
+        if self._refuses_jobs:
+            raise BrokenExecutor("killed")
         future: Future[object] = Future()
-        future.set_exception(RuntimeError("killed"))
+        future.set_exception(BrokenExecutor("killed"))
         return future
 
 
-def test_a_verifier_that_dies_leaves_letters_unverified() -> None:
+@pytest.mark.parametrize("refuses_jobs", [False, True])
+def test_a_verifier_that_dies_leaves_letters_unverified(refuses_jobs: bool) -> None:
     async def scene() -> None:
-        async with Inbox(keys, executor=DeadExecutor()) as inbox:
+        dead = DeadExecutor(refuses_jobs=refuses_jobs)
+        async with asyncio.timeout(5), Inbox(keys, executor=dead) as inbox:
             inbox.take(letter(signed()), signed())
             await inbox.wait_verified()
         assert inbox.totals.unverified == 1
