@@ -273,7 +273,6 @@ async def _assemble(
         settlement,
         Permits(lambda: directory.pools),
         NoBudget(),
-        idle_s=0.2,
     )
     router = ScriptedRouter(profile)
     scheduler = Scheduler(
@@ -281,7 +280,7 @@ async def _assemble(
         router=router,
         courier=courier,
         directory=lambda: directory,
-        settings=SchedulerSettings(connections, 1000, profile.retry),
+        settings=SchedulerSettings(connections, 1000, profile.retry, idle_s=0.2),
     )
     lazily.append(scheduler)
     intake = QueueIntake(

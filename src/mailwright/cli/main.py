@@ -8,6 +8,7 @@ from mailwright import __version__
 from mailwright.cli.config import config_app
 from mailwright.cli.dkim import dkim_app
 from mailwright.cli.key import key_app
+from mailwright.cli.serve import serve_command
 
 app = typer.Typer(
     name="mailwright",
@@ -19,6 +20,7 @@ app = typer.Typer(
 app.add_typer(dkim_app, name="dkim")
 app.add_typer(config_app, name="config")
 app.add_typer(key_app, name="key")
+app.command("serve")(serve_command)
 
 
 def _show_version(wanted: bool) -> None:

@@ -22,7 +22,7 @@ from mailwright.queue.content import Content, Contents
 from mailwright.queue.lane import FairLines
 from mailwright.queue.line import Line
 from mailwright.queue.ports import Budget, Permits
-from mailwright.queue.settle import Claimed
+from mailwright.queue.settle import Claimed, empty_parcel
 from mailwright.queue.settlement import UNSIGNABLE_REST, Settlement
 from mailwright.reply import Phase, Reply, local_reply
 from mailwright.site import Site
@@ -39,7 +39,6 @@ FAULT_REST: Final = timedelta(seconds=10)
 MEMORY_WAIT_S: Final = 300.0
 
 _CONTENT_GONE: Final = local_reply(554, "5.3.0", "the content is gone", Phase.DATA)
-_NOT_OFFERED: Final = local_reply(450, "4.3.0", "not offered", Phase.CONNECT)
 _ABANDONED: Final = local_reply(451, "4.3.0", "session ended by a fault", Phase.DOT)
 
 
@@ -54,6 +53,10 @@ class LaneOwner(Protocol):
         """Take ``line`` back until it is due."""
         ...
 
+    def idle_s(self) -> float:
+        """Return how long a connection without mail is kept, in seconds."""
+        ...
+
     def must_yield(self) -> bool:
         """Whether another lane waits for a connection: do not sit idle on yours."""
         ...
@@ -65,11 +68,7 @@ class LaneOwner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What every lane works with.
-
-    Attributes:
-        idle_s: how long a connection without mail is kept open.
-    """
+    """What every lane works with."""
 
     clock: Clock
     claims: Claims
@@ -77,7 +76,6 @@ class Tools:
     settlement: Settlement
     permits: Permits
     budget: Budget
-    idle_s: float
 
 
 class Lane:
@@ -198,12 +196,12 @@ class Lane:
 
     def release(self, claimed: Claimed) -> None:
         """Put a claimed delivery back that was never offered."""
-        self._settle(claimed, End.NOT_OFFERED, _NOT_OFFERED)
+        self._tools.settlement.release(claimed)
 
     def _settle(self, claimed: Claimed, end: End, reply: Reply) -> None:
         self._tools.settlement.settle(
             claimed,
-            Attempt(_empty_parcel(claimed), end, reply),
+            Attempt(empty_parcel(claimed), end, reply),
             source=claimed.source,
             ladder=self.site.profile.retry,
         )
@@ -223,7 +221,7 @@ class Lane:
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._idle.append(waiter)
         try:
-            async with asyncio.timeout(self._tools.idle_s):
+            async with asyncio.timeout(self._owner.idle_s()):
                 return await waiter
         except TimeoutError:
             return False
@@ -356,7 +354,7 @@ class LaneFeed:
             self._tools.budget.release(octets)
             self._tools.settlement.settle(
                 claimed,
-                Attempt(_empty_parcel(claimed), End.AMBIGUOUS, _ABANDONED),
+                Attempt(empty_parcel(claimed), End.AMBIGUOUS, _ABANDONED),
                 source=self._source,
                 ladder=self._lane.site.profile.retry,
             )
@@ -379,20 +377,4 @@ def _parcel(claimed: Claimed, content: Content) -> Parcel:
         claimed.orcpt,
         content.ret,
         content.envid,
-    )
-
-
-def _empty_parcel(claimed: Claimed) -> Parcel:
-    """Return a parcel for an attempt that never had its content in hand."""
-    return Parcel(
-        claimed.id,
-        claimed.attempt,
-        claimed.message,
-        b"",
-        b"",
-        claimed.recipient,
-        "",
-        claimed.accepted_at,
-        claimed.line.key.sending_domain,
-        claimed.selector,
     )

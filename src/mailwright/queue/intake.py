@@ -109,6 +109,10 @@ class QueueIntake:
         self._settings = settings
         self._on_queued = on_queued
 
+    def apply(self, settings: IntakeSettings) -> None:
+        """Take over new times; they act on what is accepted from now on."""
+        self._settings = settings
+
     async def accept(
         self,
         submission: Submission,

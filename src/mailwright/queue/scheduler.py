@@ -50,11 +50,13 @@ class SchedulerSettings:
         connections: open at once, for all lanes.
         lanes_max: lanes at once.
         retry: ladder for domains without a site, seconds.
+        idle_s: how long a connection without mail is kept open.
     """
 
     connections: int
     lanes_max: int
     retry: tuple[float, ...]
+    idle_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,17 @@ class Scheduler:
         self._connections = 0
         self._lookups = Lookups()
         self._wake = asyncio.Event()
+        self._stopped = asyncio.Event()
         self._stopping = False
         self._tasks: asyncio.TaskGroup | None = None
+
+    def apply(self, settings: SchedulerSettings) -> None:
+        """Take over new bounds; they act on what begins from now on."""
+        self._settings = settings
+
+    def idle_s(self) -> float:
+        """Return how long a connection without mail is kept, in seconds."""
+        return self._settings.idle_s
 
     def statistics(self) -> SchedulerState:
         """Return how much is going on."""
@@ -141,8 +152,18 @@ class Scheduler:
             while lane.close_idle():
                 pass
 
+    async def wait_stopped(self) -> None:
+        """Return when :meth:`run` has returned after :meth:`stop`."""
+        await self._stopped.wait()
+
     async def run(self) -> None:
         """Run until :meth:`stop`. Returns when every connection is closed."""
+        try:
+            await self._run()
+        finally:
+            self._stopped.set()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             while not self._stopping:

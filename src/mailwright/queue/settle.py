@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from mailwright.attempt import Attempt, End, Outcome, Verdict
+from mailwright.attempt import Attempt, End, Outcome, Parcel, Verdict
 from mailwright.clock import from_micros, to_micros
 from mailwright.events.log import About, masked, write_event
 from mailwright.events.types import EventType
@@ -261,4 +261,20 @@ def _finished(
         enhanced="" if reply is None else reply.enhanced,
         reply="" if reply is None else reply.text,
         category=move.category,
+    )
+
+
+def empty_parcel(claimed: Claimed) -> Parcel:
+    """Return a parcel for an attempt that never had its content in hand."""
+    return Parcel(
+        claimed.id,
+        claimed.attempt,
+        claimed.message,
+        b"",
+        b"",
+        claimed.recipient,
+        "",
+        claimed.accepted_at,
+        claimed.line.key.sending_domain,
+        claimed.selector,
     )

@@ -18,7 +18,8 @@ from mailwright.queue.delivery import State
 from mailwright.queue.line import Line
 from mailwright.queue.ports import Verdicts
 from mailwright.queue.retry import next_attempt_at
-from mailwright.queue.settle import Claimed, Move, move_of, unit_of
+from mailwright.queue.settle import Claimed, Move, empty_parcel, move_of, unit_of
+from mailwright.reply import Phase, local_reply
 from mailwright.store.ports import StoreError, StoreFullError, UnitStore
 from mailwright.store.statements import Unit, UnitResult
 
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 UNSIGNABLE_REST: Final = timedelta(minutes=5)
 #: How soon an outcome is written again that found no room on the disk.
 FULL_RETRY_S: Final = 1.0
+NOT_OFFERED: Final = local_reply(450, "4.3.0", "not offered", Phase.CONNECT)
 _NO_VERDICT: Final = Verdict(Outcome.RETRY, "")
 
 
@@ -65,6 +67,10 @@ class Settlement:
         #: Outcomes that found no room; nothing is claimed while there are any.
         self.unwritten = 0
 
+    def apply(self, settings: SettlementSettings) -> None:
+        """Take over new times; they act on what is settled from now on."""
+        self._settings = settings
+
     def settle(
         self,
         claimed: Claimed,
@@ -99,6 +105,11 @@ class Settlement:
             now=now,
         )
         self._submit(unit, claimed, move)
+
+    def release(self, claimed: Claimed) -> None:
+        """Put a claimed delivery back that was never offered."""
+        attempt = Attempt(empty_parcel(claimed), End.NOT_OFFERED, NOT_OFFERED)
+        self.settle(claimed, attempt, source=claimed.source, ladder=(0.0,))
 
     def _submit(self, unit: Unit, claimed: Claimed, move: Move) -> None:
         def done(result: UnitResult | None, error: StoreError | None) -> None:

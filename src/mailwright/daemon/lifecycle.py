@@ -1,0 +1,197 @@
+"""A node's life: start in order, run, stop in order.
+
+Start: lock and store, keys and settings, recovery of the queue, then the doors. Stop:
+the doors close (transactions under way finish), what is in flight to receivers ends or
+goes back to its line, the store runs what it was handed and closes. Each step has a
+bound. Every service dies with the others: a node without one of them is no node.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+from mailwright.clock import Clock, SystemClock
+from mailwright.config.loading import load_node
+from mailwright.config.node import NodeSettings
+from mailwright.config.problems import SettingsError
+from mailwright.config.reload import changes
+from mailwright.daemon.log import set_level
+from mailwright.daemon.maintenance import Maintenance
+from mailwright.daemon.state import open_state
+from mailwright.daemon.wiring import Node, apply, wire
+from mailwright.queue.recovery import discard_incomplete, load_lines, recover_sending
+from mailwright.resolver import Resolver
+from mailwright.store.ports import StoreFailedError
+
+logger = logging.getLogger(__name__)
+
+#: For clients to finish their transaction, then for receivers to answer.
+DOORS_CLOSE_S: Final = 10.0
+FLIGHTS_END_S: Final = 20.0
+
+
+class Exit(IntEnum):
+    """Exit statuses of a node; systemd's unit names those that a restart cannot help."""
+
+    OK = 0
+    SETTINGS = 2  # settings, node key or database are not usable: a person must act
+    DISK = 74  # a write or sync failed: recovery has to look at the disk (EX_IOERR)
+
+
+@asynccontextmanager
+async def open_node(
+    settings: NodeSettings,
+    clock: Clock,
+    *,
+    resolver: Resolver | None = None,
+) -> AsyncIterator[Node]:
+    """Open a node's state, recover its queue and put it together; not running yet.
+
+    Raises:
+        MailwrightError: see :func:`mailwright.daemon.state.open_state`.
+        OSError: a file or an address cannot be used.
+    """
+    async with open_state(settings, clock) as state:
+        with wire(settings, state, clock, resolver=resolver) as node:
+            await _recover(node)
+            for listener in node.listeners:
+                await listener.open()
+            await node.api.open()
+            yield node
+
+
+async def _recover(node: Node) -> None:
+    store = node.state.store
+    discarded = await discard_incomplete(store)
+    recovered = await recover_sending(
+        store, node.clock, node.settings.delivery.ambiguous_retry
+    )
+    await load_lines(store, node.book)
+    for line in node.book:
+        node.scheduler.park(line)
+    if discarded or recovered:
+        logger.warning(
+            "after an unclean stop: %d deliveries may have arrived and are tried again, "
+            "%d submissions that were never acknowledged are discarded",
+            recovered,
+            discarded,
+        )
+
+
+async def run_node(node: Node, stop: asyncio.Event) -> None:
+    """Run ``node`` until ``stop`` is set, then stop it in order.
+
+    Raises:
+        StoreFailedError: the disk failed; nothing was accepted after it.
+    """
+    maintenance = Maintenance(node)
+    async with asyncio.TaskGroup() as tasks:
+        services = [
+            tasks.create_task(node.scheduler.run(), name="scheduler"),
+            tasks.create_task(node.api.run(), name="api"),
+            tasks.create_task(maintenance.run(), name="maintenance"),
+            *(
+                tasks.create_task(listener.run(), name="listener")
+                for listener in node.listeners
+            ),
+        ]
+        watch = tasks.create_task(_watch_store(node), name="store watch")
+        await node.api.wait_started()
+        node.readiness.note("starting", "")
+        await stop.wait()
+        node.readiness.note("stopping", "the node is stopping")
+        watch.cancel()
+        await _stop(node, maintenance)
+        for service in services:
+            service.cancel()
+
+
+async def _watch_store(node: Node) -> None:
+    raise await node.state.store.wait_failed()
+
+
+async def _stop(node: Node, maintenance: Maintenance) -> None:
+    logger.info("stopping")
+    maintenance.stop()
+    async with asyncio.TaskGroup() as doors:
+        for listener in node.listeners:
+            doors.create_task(listener.close(within_s=DOORS_CLOSE_S), name="close")
+        doors.create_task(node.api.stop(), name="close api")
+    node.scheduler.stop()
+    node.courier.stop()
+    try:
+        async with asyncio.timeout(FLIGHTS_END_S):
+            await node.scheduler.wait_stopped()
+    except TimeoutError:
+        logger.warning("some deliveries were cut short; they are tried again")
+
+
+async def serve(settings_file: Path, settings: NodeSettings) -> Exit:
+    """Run a node until SIGTERM or SIGINT; SIGHUP re-reads its settings file."""
+    clock = SystemClock()
+    stop = asyncio.Event()
+    reloading = Reloading(settings_file, settings)
+    status = Exit.OK
+    try:
+        async with open_node(settings, clock) as node:
+            handlers = {
+                signal.SIGTERM: stop.set,
+                signal.SIGINT: stop.set,
+                signal.SIGHUP: lambda: reloading.now(node),
+            }
+            with _signals(handlers):
+                for listener in node.listeners:
+                    for host, port in listener.addresses:
+                        logger.info("SMTP on %s port %d", host, port)
+                for host, port in node.api.addresses:
+                    logger.info("HTTP on %s port %d", host, port)
+                logger.info("node %s runs", settings.name)
+                await run_node(node, stop)
+    except* StoreFailedError as group:
+        logger.critical("the disk failed: %s", group.exceptions[0])
+        status = Exit.DISK
+    logger.info("stopped")
+    return status
+
+
+@contextmanager
+def _signals(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
+    try:
+        yield
+    finally:
+        for number in handlers:
+            loop.remove_signal_handler(number)
+
+
+class Reloading:
+    """Re-reads the settings file: takes over what it can and says what it cannot."""
+
+    def __init__(self, path: Path, settings: NodeSettings) -> None:
+        self._path = path
+        self._settings = settings
+
+    def now(self, node: Node) -> None:
+        """Read the file again. A file that is wrong changes nothing."""
+        try:
+            read = load_node(self._path)
+        except SettingsError as error:
+            logger.warning("settings are not taken over: %s", error)
+            return
+        found = changes(self._settings, read)
+        self._settings = found.settings
+        set_level(found.settings.log.level)
+        apply(node, found.settings)
+        for change in found.applied:
+            logger.info("settings: %s", change)
+        for change in found.needs_restart:
+            logger.warning("settings: %s takes a restart", change)
+        if not found.applied and not found.needs_restart:
+            logger.info("settings: nothing changed")

@@ -1,0 +1,111 @@
+"""What a node does besides: keeps the clock honest, makes days, forgets, closes lines."""
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import Final
+
+from mailwright.api.idempotency import purge
+from mailwright.clock import SystemClock
+from mailwright.daemon.wiring import Node
+from mailwright.queue.retention import KNOWN_BODY, Forgetting, Retention
+from mailwright.queue.statements import DELETE_EMPTY_LINE
+from mailwright.store.health import Reserve, lacking, read_room
+from mailwright.store.ports import StoreError
+from mailwright.store.statements import Urgency, unit
+
+logger = logging.getLogger(__name__)
+
+MINUTE_S: Final = 60.0
+HOUR: Final = timedelta(hours=1)
+#: A difference between wall and steady time that only a person explains.
+SUSPECT: Final = timedelta(minutes=5)
+
+
+class Maintenance:
+    """One task: looks after the node every minute, and more thoroughly every hour."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._stopping = asyncio.Event()
+        store = node.state.store
+        self._forgetting = Forgetting(store, node.bodies.remove, store.drop_day)
+
+    def stop(self) -> None:
+        """Let :meth:`run` return."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Run until :meth:`stop`."""
+        thorough_at = self._node.clock.now()
+        await self._sweep_bodies()
+        while not self._stopping.is_set():
+            self._look_at_clock()
+            await self._look_at_disk()
+            if self._node.clock.now() >= thorough_at:
+                await self._look_after()
+                thorough_at = self._node.clock.now() + HOUR
+            try:
+                async with asyncio.timeout(MINUTE_S):
+                    await self._stopping.wait()
+            except TimeoutError:
+                continue
+
+    def _look_at_clock(self) -> None:
+        clock = self._node.clock
+        if isinstance(clock, SystemClock):
+            ahead = clock.reread()
+            if abs(ahead) > SUSPECT:
+                logger.warning(
+                    "the system's clock is %s away from the node's; set it, then restart",
+                    ahead,
+                )
+
+    async def _look_at_disk(self) -> None:
+        settings = self._node.settings
+        room = await asyncio.to_thread(read_room, settings.state_dir)
+        reserve = Reserve(settings.limits.max_message * 3 // 2)
+        lack = lacking(room, reserve)
+        self._node.readiness.note(
+            "disk", f"the disk is nearly full: {lack}" if lack else ""
+        )
+        if lack:
+            logger.warning("the disk is nearly full: %s", lack)
+
+    async def _look_after(self) -> None:
+        node, store = self._node, self._node.state.store
+        now = node.clock.now()
+        retention = node.settings.retention
+        try:
+            await store.ensure_day(now.date())
+            await store.ensure_day(now.date() + timedelta(days=1))
+            for line in node.book.close_empty():
+                await store.run(
+                    unit(DELETE_EMPTY_LINE(line_id=line.id), urgency=Urgency.BULK)
+                )
+            await store.run(purge(now))
+            await self._forgetting.run_once(
+                Retention(retention.contents, retention.events), store.days(), now
+            )
+        except StoreError as error:
+            logger.warning("maintenance goes on in an hour: %s", error)
+
+    async def _sweep_bodies(self) -> None:
+        """Remove body files of earlier starts that no row names."""
+        store = self._node.state.store
+        loop = asyncio.get_running_loop()
+
+        def known(names: list[str]) -> set[str]:
+            reading = store.read(*(KNOWN_BODY(name=name) for name in names))
+            results = asyncio.run_coroutine_threadsafe(reading, loop).result()
+            return {row[0] for rows in results for row in rows}
+
+        try:
+            swept = await asyncio.to_thread(
+                self._node.bodies.sweep, known, below=store.first_id
+            )
+        except StoreError as error:
+            logger.warning("bodies could not be swept: %s", error)
+            return
+        if swept:
+            logger.warning("removed %d bodies that no message names", swept)

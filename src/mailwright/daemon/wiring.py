@@ -1,0 +1,351 @@
+"""The one place that knows all rooms: puts a node together from its settings.
+
+Nothing is started here and no socket is opened; :mod:`mailwright.daemon.lifecycle` runs
+what :func:`wire` returns.
+"""
+
+import secrets
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+
+from mailwright.accounts.authentication import Authenticator
+from mailwright.accounts.guesses import GuessLimiter
+from mailwright.accounts.logins import Logins, SmtpLogins
+from mailwright.api.app import create_app
+from mailwright.api.ports import ApiLimits, ApiPorts
+from mailwright.api.server import ApiServer
+from mailwright.bounce import suppression, verdict
+from mailwright.clock import Clock
+from mailwright.config.listener import ListenerTls, SmtpListener
+from mailwright.config.node import NodeSettings
+from mailwright.daemon.reading import NodeReading
+from mailwright.daemon.state import State
+from mailwright.mta.admission import Admission, AdmissionLimits
+from mailwright.mta.courier import Courier
+from mailwright.mta.dialing import Dialer, DialSettings
+from mailwright.mta.preparing import Preparer
+from mailwright.mta.routing import Router
+from mailwright.mta.smtp.client import Timeouts
+from mailwright.mta.submission.budget import ByteBudget
+from mailwright.mta.submission.door import DoorPorts
+from mailwright.mta.submission.listener import Listener
+from mailwright.mta.submission.settings import DoorSettings
+from mailwright.mta.tls import RecentTlsFailures, load_contexts
+from mailwright.queue.book import LineBook
+from mailwright.queue.claims import Claims
+from mailwright.queue.content import Contents
+from mailwright.queue.dispatch import Tools
+from mailwright.queue.intake import IntakeSettings, QueueIntake
+from mailwright.queue.line import Line
+from mailwright.queue.scheduler import Scheduler, SchedulerSettings
+from mailwright.queue.settlement import Settlement, SettlementSettings
+from mailwright.queue.statements import queue_statements
+from mailwright.reputation.permits import Permits
+from mailwright.reputation.provider import ProfileBook, load_default_profile
+from mailwright.resolver import DnspythonResolver, Resolver, system_nameservers
+from mailwright.store.bodies import BodyStore
+
+#: Lanes at once; lines beyond wait for one to go away.
+LANES_MAX = 20_000
+
+
+@dataclass(slots=True)
+class Node:
+    """A node put together, not running."""
+
+    settings: NodeSettings
+    state: State
+    clock: Clock
+    book: LineBook
+    scheduler: Scheduler
+    courier: Courier
+    settlement: Settlement
+    intake: QueueIntake
+    listeners: Sequence[Listener]
+    api: ApiServer
+    bodies: BodyStore
+    readiness: "Readiness"
+
+
+class Readiness:
+    """Why the node should not be sent work now."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {"starting": "the node is starting"}
+
+    def note(self, topic: str, reason: str) -> None:
+        """Be unready for ``reason``; ``""`` ends it."""
+        if reason:
+            self._reasons[topic] = reason
+        else:
+            self._reasons.pop(topic, None)
+
+    def reasons(self) -> list[str]:
+        """Return every reason; empty means ready."""
+        return list(self._reasons.values())
+
+
+@contextmanager
+def wire(
+    settings: NodeSettings,
+    state: State,
+    clock: Clock,
+    *,
+    resolver: Resolver | None = None,
+) -> Iterator[Node]:
+    """Put a node together on its open state; ends its threads on the way out.
+
+    ``resolver`` is another one than the settings name (the sandbox's).
+
+    Raises:
+        OSError, ssl.SSLError: a certificate cannot be read.
+    """
+    signing = ThreadPoolExecutor(
+        settings.delivery.signing_threads, thread_name_prefix="signing"
+    )
+    try:
+        yield _put_together(settings, state, clock, resolver, signing)
+    finally:
+        signing.shutdown(wait=True, cancel_futures=True)
+
+
+def _put_together(
+    settings: NodeSettings,
+    state: State,
+    clock: Clock,
+    resolver: Resolver | None,
+    signing: ThreadPoolExecutor,
+) -> Node:
+    store = state.store
+    budget = ByteBudget(settings.limits.bodies_in_memory)
+    bodies_folder = settings.state_dir / "bodies"
+    bodies_folder.mkdir(mode=0o700, exist_ok=True)
+    bodies = BodyStore(bodies_folder)
+    book = LineBook(store.ids.take)
+    courier, scheduler, settlement, contents = _outgoing(
+        settings, state, clock, resolver, signing, bodies, budget
+    )
+    intake = QueueIntake(
+        store=store,
+        next_id=store.ids.take,
+        statements=queue_statements(suppression),
+        book=book,
+        contents=contents,
+        subject_of=state.settings.keys.subject_key.subject,
+        write_file=lambda day, number, body: bodies.write(day, number, [body]),
+        settings=_intake_settings(settings),
+        on_queued=scheduler.on_due,
+    )
+    readiness = Readiness()
+    listeners, api = _doors(settings, state, clock, intake, budget, book, readiness)
+    return Node(
+        settings,
+        state,
+        clock,
+        book,
+        scheduler,
+        courier,
+        settlement,
+        intake,
+        listeners,
+        api,
+        bodies,
+        readiness,
+    )
+
+
+def _outgoing(
+    settings: NodeSettings,
+    state: State,
+    clock: Clock,
+    resolver: Resolver | None,
+    signing: ThreadPoolExecutor,
+    bodies: BodyStore,
+    budget: ByteBudget,
+) -> tuple[Courier, Scheduler, Settlement, Contents]:
+    store, live = state.store, state.settings
+    delivery = settings.delivery
+    retry = tuple(each.total_seconds() for each in delivery.retry)
+    resolver = resolver or _resolver(settings, clock)
+    dialer = Dialer(
+        resolver,
+        load_contexts(),
+        RecentTlsFailures(),
+        clock,
+        allowed_networks=lambda: live.directory().allowed_networks,
+        password=lambda sealed: live.keys.password(sealed).reveal().decode(),
+        settings=_dial_settings(settings),
+    )
+    courier = Courier(dialer, Preparer(live.keys), clock, signing)
+    router = Router(
+        resolver,
+        live.directory,
+        ProfileBook(load_default_profile(retry)),
+        clock,
+        delivery.smtp_port,
+    )
+    # Settling tells the scheduler, which is made from settling.
+    told: list[Callable[[Line], None]] = []
+
+    def on_due(line: Line) -> None:
+        told[0](line)
+
+    settlement = Settlement(
+        store=store,
+        clock=clock,
+        verdicts=verdict,
+        draw=Random().random,  # noqa: S311 - spreads load, guards nothing
+        settings=SettlementSettings(delivery.ambiguous_retry),
+        on_due=on_due,
+    )
+    contents = Contents(store, bodies.read)
+    tools = Tools(
+        clock,
+        Claims(store, queue_statements(suppression), clock, settlement.release),
+        contents,
+        settlement,
+        Permits(lambda: live.directory().pools),
+        budget,
+    )
+    scheduler = Scheduler(
+        tools=tools,
+        router=router,
+        courier=courier,
+        directory=live.directory,
+        settings=_scheduler_settings(settings),
+    )
+    told.append(scheduler.on_due)
+    return courier, scheduler, settlement, contents
+
+
+def _resolver(settings: NodeSettings, clock: Clock) -> Resolver:
+    dns = settings.dns
+    return DnspythonResolver(
+        [str(each) for each in dns.nameservers] or system_nameservers(),
+        port=dns.port,
+        timeout_s=dns.timeout.total_seconds(),
+        clock=clock,
+        cache_max=dns.cache_max,
+    )
+
+
+def _scheduler_settings(settings: NodeSettings) -> SchedulerSettings:
+    delivery = settings.delivery
+    return SchedulerSettings(
+        delivery.connections,
+        LANES_MAX,
+        tuple(each.total_seconds() for each in delivery.retry),
+        delivery.idle_connection.total_seconds(),
+    )
+
+
+def _intake_settings(settings: NodeSettings) -> IntakeSettings:
+    return IntakeSettings(
+        settings.limits.patience,
+        settings.delivery.expires_after_transactional,
+        settings.delivery.expires_after_bulk,
+    )
+
+
+def _dial_settings(settings: NodeSettings) -> DialSettings:
+    limits = settings.delivery.timeouts
+    return DialSettings(
+        connect_s=limits.connect.total_seconds(),
+        tls_s=limits.tls.total_seconds(),
+        smtp=Timeouts(
+            banner_s=limits.banner.total_seconds(),
+            hello_s=limits.ehlo.total_seconds(),
+            mail_s=limits.mail.total_seconds(),
+            rcpt_s=limits.rcpt.total_seconds(),
+            data_s=limits.data.total_seconds(),
+            block_s=limits.block.total_seconds(),
+            dot_s=limits.dot.total_seconds(),
+        ),
+    )
+
+
+def _doors(
+    settings: NodeSettings,
+    state: State,
+    clock: Clock,
+    intake: QueueIntake,
+    budget: ByteBudget,
+    book: LineBook,
+    readiness: Readiness,
+) -> tuple[list[Listener], ApiServer]:
+    limits = settings.limits
+    directory = state.settings.directory
+    logins = Logins(Authenticator(directory), GuessLimiter())
+    admission = Admission(
+        directory, AdmissionLimits(limits.max_message, limits.max_header)
+    )
+    ports = DoorPorts(SmtpLogins(logins, clock), admission, intake, clock, budget)
+    listeners = [
+        Listener(_door_settings(settings, listener), ports)
+        for listener in settings.smtp
+    ]
+    prefix, numbers = secrets.token_hex(8), count(1)
+    api_ports = ApiPorts(
+        keys=logins,
+        admission=admission,
+        intake=intake,
+        reading=NodeReading(state.store, book, directory, clock),
+        store=state.store,
+        budget=budget,
+        clock=clock,
+        hostname=settings.hostname,
+        fresh_id=lambda: f"{prefix}.{next(numbers)}",
+        unready=readiness.reasons,
+        limits=ApiLimits(
+            request_octets=limits.max_message * 3 // 2, recipients=limits.max_recipients
+        ),
+    )
+    listen = settings.http.listen
+    return listeners, ApiServer(create_app(api_ports), listen.host, listen.port)
+
+
+def _door_settings(settings: NodeSettings, listener: SmtpListener) -> DoorSettings:
+    limits = settings.limits
+    return DoorSettings(
+        host=listener.listen.host,
+        port=listener.listen.port,
+        hostname=settings.greeting_name(listener),
+        tls=load_server_context(listener),
+        is_implicit_tls=listener.tls is ListenerTls.IMPLICIT,
+        allows_clear_auth=listener.tls is ListenerTls.NONE and listener.has_auth,
+        networks=tuple(listener.networks),
+        network_credential=listener.credential or "",
+        max_message_octets=limits.max_message,
+        max_header_octets=limits.max_header,
+        max_recipients=limits.max_recipients,
+        max_connections=limits.connections,
+        max_connections_per_ip=limits.connections_per_ip,
+        max_errors=limits.errors,
+        max_commands=limits.commands,
+    )
+
+
+def load_server_context(listener: SmtpListener) -> ssl.SSLContext | None:
+    """Return the TLS of a listener from its files, or ``None`` where it has none."""
+    if listener.tls is ListenerTls.NONE or listener.certificate_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(listener.certificate_file, listener.key_file)
+    return context
+
+
+def apply(node: Node, settings: NodeSettings) -> None:
+    """Let a running node take over the live keys of ``settings``.
+
+    What is under way goes on under the old ones.
+    """
+    node.settings = settings
+    node.scheduler.apply(_scheduler_settings(settings))
+    node.settlement.apply(SettlementSettings(settings.delivery.ambiguous_retry))
+    node.intake.apply(_intake_settings(settings))
