@@ -1,0 +1,400 @@
+"""Moves octets between a connection and its dialogue; the only file here with timeouts.
+
+Promises:
+
+* Replies to pipelined commands leave in one write; a reply is written before we wait.
+* A disconnect cancels nothing: reading and writing then say that the peer is gone, and an
+  acceptance that has begun is awaited to its end (RFC 1047: who took a message must know
+  it). No timer of ours runs meanwhile; the intake has its own patience.
+* Whatever came of a message, its envelope is forgotten and its memory is given back.
+* An error of ours is ``451 4.3.0`` with an id that is in the log, and nothing else.
+
+Standards: RFC 5321 §4.5.3.2 (timeouts), RFC 3207 §4.2 and RFC 8314 §3.3 (TLS).
+"""
+
+import asyncio
+import logging
+from typing import Final, assert_never
+
+from mailwright.mta.admission import Offer
+from mailwright.mta.smtp.framing import (
+    Content,
+    ContentEnd,
+    DataReader,
+    LineFault,
+    LineReader,
+)
+from mailwright.mta.submission import answers
+from mailwright.mta.submission.dialogue import (
+    Answer,
+    BeginTls,
+    Dialogue,
+    HangUp,
+    LogIn,
+    ReadMessage,
+)
+from mailwright.mta.submission.door import Door
+from mailwright.mta.submission.login import Challenge, LoginExchange, NameAndSecret
+from mailwright.mta.submission.ports import PeerIp
+from mailwright.mta.submission.trace import protocol_name, received_field
+from mailwright.reply import Phase, Reply, local_reply
+from mailwright.submission import NotAcceptedError, PatienceOverError, Submission
+
+_logger = logging.getLogger(__name__)
+
+READ_OCTETS: Final = 65_536
+#: Larger bodies are admitted in a thread: it would hold the loop for over 1 ms.
+INLINE_BODY_OCTETS: Final = 262_144
+# A peer that has left this much unread may not begin TLS: starting it must not wait
+# between the last look for stray octets and the hand-over of the connection.
+_MAX_UNSENT_OCTETS: Final = 16_384
+
+
+class PeerGoneError(Exception):
+    """There is nobody to answer any more, or nothing that may be answered."""
+
+
+class Conversation:
+    """One connection from its greeting to its end.
+
+    Args:
+        door: what it shares with the listener's others.
+        peer: whom it is with.
+        reader: counts of what is fed to it are to be reported to :meth:`octets_came`.
+        writer: of the same connection.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        peer: PeerIp,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._door = door
+        self._settings = door.settings
+        self._peer = peer
+        self._reader = reader
+        self._writer = writer
+        self._loop = asyncio.get_running_loop()
+        self._dialogue = Dialogue(door.settings, door.network_credential(peer))
+        if writer.get_extra_info("ssl_object") is not None:
+            self._dialogue.secured()
+        self._lines = LineReader()
+        self._out: list[bytes] = []
+        self._unread_octets = 0
+        self._granted_octets = 0
+        self._is_over = False
+        self._is_waiting = False
+        self._is_in_step = True
+        self._messages = 0
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.id: Final = door.fresh_id()
+
+    def octets_came(self, count: int) -> None:
+        """Note that ``count`` octets were fed to the reader."""
+        self._unread_octets += count
+
+    def lost(self) -> None:
+        """Note that the connection has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def stop(self) -> None:
+        """Let a transaction come to its end, then close; close at once if there is none."""
+        self._dialogue.stop()
+        if self._is_waiting and self._dialogue.should_leave:
+            self._writer.write(answers.STOPPING)
+            self._writer.close()
+
+    async def run(self) -> None:
+        """Talk to the end. Never raises but when cancelled."""
+        self._watch()
+        try:
+            await self._converse()
+        except PeerGoneError:
+            pass
+        except Exception:
+            self._door.counts.failures += 1
+            _logger.exception("SMTP session %s failed", self.id)
+        finally:
+            self._close()
+
+    async def _converse(self) -> None:
+        self._say(answers.greeting(self._settings.hostname))
+        while not self._is_over:
+            line = await self._next_line()
+            try:
+                await self._obey(line)
+            except PeerGoneError:
+                raise
+            except Exception:
+                failure = self._door.fresh_id()
+                _logger.exception("SMTP session %s: failure %s", self.id, failure)
+                self._fail(failure)
+        await self._flush()
+
+    async def _obey(self, line: bytes | LineFault) -> None:
+        if isinstance(line, LineFault):
+            self._violated(line.value)
+            self._act(self._dialogue.fault(line))
+            return
+        event = self._dialogue.receive(line)
+        match event:
+            case Answer() | HangUp():
+                self._act(event)
+            case ReadMessage():
+                await self._take_message()
+            case LogIn():
+                await self._log_in(LoginExchange(event.command.mechanism), event)
+            case BeginTls():
+                await self._start_tls()
+            case _:
+                assert_never(event)
+
+    def _act(self, event: Answer | HangUp) -> None:
+        self._say(event.octets)
+        if isinstance(event, HangUp):
+            self._is_over = True
+
+    def _fail(self, failure: str) -> None:
+        """Answer for an error of ours; the log knows it by the id ``failure``."""
+        self._door.counts.failures += 1
+        text = f"temporary failure, id {failure}"
+        reply = local_reply(451, "4.3.0", text, Phase.DOT)
+        self._act(self._dialogue.message_ended(reply))
+        if not self._is_in_step:
+            # What comes next may be content: it must not be taken for commands.
+            self._is_over = True
+
+    # Reading and writing.
+
+    def _say(self, octets: bytes) -> None:
+        self._out.append(octets)
+
+    async def _flush(self) -> None:
+        if not self._out:
+            return
+        self._writer.write(b"".join(self._out))
+        self._out.clear()
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise PeerGoneError from error
+
+    async def _read(self) -> bytes:
+        """Return what has come, after saying what there is to say."""
+        await self._flush()
+        self._is_waiting = True
+        try:
+            octets = await self._reader.read(READ_OCTETS)
+        except OSError as error:
+            raise PeerGoneError from error
+        finally:
+            self._is_waiting = False
+        if not octets:
+            raise PeerGoneError
+        self._unread_octets -= len(octets)
+        return octets
+
+    async def _next_line(self) -> bytes | LineFault:
+        # One deadline for the whole line: a trickle of octets does not move it.
+        self._deadline = self._loop.time() + self._settings.command_timeout_s
+        while (line := self._lines.next_line()) is None:
+            if self._dialogue.should_leave:
+                self._say(answers.STOPPING)
+                await self._flush()
+                raise PeerGoneError
+            self._lines.feed(await self._read())
+        return line
+
+    # TLS and AUTH.
+
+    async def _start_tls(self) -> None:
+        tls = self._settings.tls
+        if tls is None or self._has_stray_octets():
+            raise PeerGoneError
+        self._say(answers.READY_FOR_TLS)
+        await self._flush()
+        transport = self._writer.transport
+        is_stuck = transport.get_write_buffer_size() > _MAX_UNSENT_OCTETS
+        if is_stuck or transport.is_closing() or self._has_stray_octets():
+            raise PeerGoneError
+        try:
+            await self._writer.start_tls(
+                tls, ssl_handshake_timeout=self._settings.tls_timeout_s
+            )
+        except OSError as error:
+            raise PeerGoneError from error
+        self._dialogue.secured()
+
+    def _has_stray_octets(self) -> bool:
+        """Whether anything came in clear that TLS would make look protected."""
+        if self._lines.is_empty and not self._unread_octets:
+            return False
+        self._violated("octets behind STARTTLS")
+        return True
+
+    async def _log_in(self, exchange: LoginExchange, event: LogIn) -> None:
+        step = exchange.start(event.command.initial)
+        while isinstance(step, Challenge):
+            self._say(step.octets)
+            line = await self._next_line()
+            if isinstance(line, LineFault):
+                self._violated(line.value)
+                self._act(self._dialogue.fault(line))
+                return
+            step = exchange.answer(line)
+        if isinstance(step, NameAndSecret):
+            ports = self._door.ports
+            result = ports.logins.login(
+                step.name, step.secret, self._peer, ports.clock.now()
+            )
+            if isinstance(result, Reply):
+                self._door.counts.login_failures += 1
+                _logger.warning("SMTP session %s: login refused", self.id)
+                self._act(self._dialogue.login_refused(result))
+            else:
+                self._act(self._dialogue.logged_in(result))
+        else:
+            self._act(self._dialogue.login_malformed(step))
+
+    # Messages.
+
+    async def _take_message(self) -> None:
+        try:
+            end = await self._read_message()
+            outcome = end.outcome
+            reply = (
+                outcome if isinstance(outcome, Reply) else await self._accept(outcome)
+            )
+        except PatienceOverError as error:
+            # Whether it is stored cannot be told: to answer would be to lie.
+            raise PeerGoneError from error
+        finally:
+            self._release()
+            self._dialogue.reset()
+        if reply.is_success:
+            self._door.counts.accepted += 1
+        else:
+            self._door.counts.refused += 1
+        self._act(self._dialogue.message_ended(reply))
+        if end.must_close:
+            self._violated(reply.text)
+            self._is_over = True
+
+    async def _read_message(self) -> ContentEnd:
+        self._say(answers.GO_AHEAD)
+        self._deadline = self._loop.time() + self._settings.data_timeout_s
+        self._is_in_step = False
+        reader = DataReader(
+            max_octets=self._settings.max_message_octets,
+            max_header_octets=self._settings.max_header_octets,
+        )
+        octets = self._lines.take_rest() or await self._read()
+        while True:
+            if not reader.is_discarding and not await self._grant(len(octets)):
+                reader.refuse(answers.NO_MEMORY)
+            end = reader.feed(octets)
+            if reader.is_discarding:
+                self._release()
+            if end is not None:
+                break
+            octets = await self._read()
+        if not end.must_close:
+            self._lines.feed(end.rest)
+            self._is_in_step = True
+        return end
+
+    async def _accept(self, content: Content) -> Reply:
+        """Return the answer to the dot; 2xx only when the message is durable."""
+        self._deadline = None
+        submission = await self._admit(content)
+        if isinstance(submission, Reply):
+            return submission
+        try:
+            accepted = await self._door.ports.intake.accept(submission)
+        except NotAcceptedError as error:
+            return error.reply
+        text = f"accepted as {accepted.message}"
+        return local_reply(250, "2.0.0", text, Phase.DOT)
+
+    async def _admit(self, content: Content) -> Submission | Reply:
+        dialogue = self._dialogue
+        credential = dialogue.credential
+        if credential is None:
+            raise RuntimeError("a transaction without a credential")
+        self._messages += 1
+        number = f"{self.id}.{self._messages}"
+        now = self._door.ports.clock.now()
+        envelope = dialogue.envelope()
+        trace = received_field(
+            ehlo_name=dialogue.ehlo_name,
+            peer=self._peer,
+            hostname=self._settings.hostname,
+            protocol=protocol_name(
+                is_extended=dialogue.is_extended,
+                has_utf8=envelope.has_utf8,
+                is_secure=dialogue.is_secure,
+                is_authenticated=dialogue.is_authenticated,
+            ),
+            session_id=number,
+            now=now,
+        )
+        offer = Offer(credential, envelope, content.header, content.body, (trace,))
+
+        def admit() -> Submission | Reply:
+            admission = self._door.ports.admission
+            return admission.admit(offer, now=now, fresh_id=lambda: number)
+
+        if len(content.body) > INLINE_BODY_OCTETS:
+            return await asyncio.to_thread(admit)
+        return admit()
+
+    async def _grant(self, octets: int) -> bool:
+        budget = self._door.ports.budget
+        granted = budget.try_acquire(octets) or await budget.acquire(
+            octets, within_s=self._settings.budget_wait_s
+        )
+        if granted:
+            self._granted_octets += octets
+        return granted
+
+    def _release(self) -> None:
+        if self._granted_octets:
+            self._door.ports.budget.release(self._granted_octets)
+            self._granted_octets = 0
+
+    # Ending.
+
+    def _violated(self, what: str) -> None:
+        self._door.counts.violations += 1
+        _logger.warning("SMTP session %s with %s: %s", self.id, self._peer, what)
+
+    def _watch(self) -> None:
+        """Look whether the deadline has passed; look again later."""
+        now = self._loop.time()
+        interval_s = self._settings.command_timeout_s
+        if self._writer.transport.is_closing():
+            self._writer.transport.abort()
+            return
+        if self._deadline is not None and now >= self._deadline:
+            self._door.counts.timeouts += 1
+            self._writer.write(answers.IDLE)
+            self._writer.close()
+            interval_s = self._settings.linger_s
+        elif self._deadline is not None:
+            interval_s = min(interval_s, self._deadline - now)
+        self._timer = self._loop.call_later(interval_s, self._watch)
+
+    def _close(self) -> None:
+        transport = self._writer.transport
+        if self._timer is not None:
+            self._timer.cancel()
+        transport.close()
+        if transport.get_write_buffer_size():
+            # A peer that reads nothing must not keep the connection for ever.
+            self._timer = self._loop.call_later(
+                self._settings.linger_s, transport.abort
+            )
