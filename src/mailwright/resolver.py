@@ -374,6 +374,10 @@ def read_response(response: dns.message.Message, kind: RdataType) -> Answer[Any]
     if rcode == dns.rcode.NXDOMAIN:
         return Answer(Outcome.NO_DOMAIN, (), ttl_s, "no such domain")
     if chain.answer is None:
+        kinds = {rrset.rdtype for rrset in response.authority}
+        if RdataType.NS in kinds and RdataType.SOA not in kinds:
+            # A referral (RFC 2308 §2.2): this server does not recurse for us.
+            return _failed("the resolver does not recurse")
         return Answer(Outcome.NO_DATA, (), ttl_s, "no such record")
     return Answer(Outcome.FOUND, _READERS[kind](chain.answer), ttl_s)
 
