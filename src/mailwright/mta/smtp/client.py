@@ -94,9 +94,6 @@ _MOVES: Final[Mapping[State, frozenset[State]]] = {
     State.CLOSED: frozenset(),
 }
 
-#: States in which no reply is read.
-_DEAF: Final = frozenset({State.HANDSHAKE, State.CLOSED})
-
 
 @dataclass(frozen=True, slots=True)
 class HandshakeDue:
@@ -186,19 +183,17 @@ class ClientSession:
         Never raises, whatever they are.
         """
         events: list[Event] = []
+        if self.state is State.CLOSED:
+            return events
         if self.state is State.HANDSHAKE:
             # RFC 3207 §5, CVE-2021-38371: it could pose as a reply from inside TLS.
-            self._fault(_INJECTED, events)
+            self._fault(_INJECTED, events, enhanced="4.5.0")
             return events
         parser = self._parser
         parser.feed(data)
         try:
-            while self.state not in _DEAF:
-                said = parser.next_reply()
-                if said is None:
-                    break
-                self._take(said, events)
-            self._begin_handshake(events)
+            while (said := parser.next_reply()) is not None:
+                self._take(said, events, now)
         except RemoteProtocolError as error:
             self._fault(str(error), events, enhanced="4.5.0")
         self._rearm(now)
@@ -266,7 +261,9 @@ class ClientSession:
         assert state in _MOVES[self.state], f"{self.state} does not lead to {state}"
         self.state = state
 
-    def _take(self, said: ServerReply | Malformed, events: list[Event]) -> None:
+    def _take(
+        self, said: ServerReply | Malformed, events: list[Event], now: float
+    ) -> None:
         if self.state is State.QUITTING:
             self._close(self._pipeline.leaving, events)
         elif isinstance(said, Malformed):
@@ -276,20 +273,18 @@ class ClientSession:
             if self._pipeline.must_close:
                 events.extend(self._pipeline.interrupt("session is over", counts=False))
                 self._close(self._pipeline.leaving, events)
+            self._quit_if_done(now)
         else:
             self._on_greeting(said, events)
-
-    def _begin_handshake(self, events: list[Event]) -> None:
-        if self.state is State.HANDSHAKE:
-            if not self._parser.is_empty:
-                raise RemoteProtocolError(_INJECTED)
-            events.append(HandshakeDue())
 
     def _on_greeting(self, said: ServerReply, events: list[Event]) -> None:
         self._output += self._greeting.on_reply(said)
         step = self._greeting.step
         if step is greeting.Step.HANDSHAKE:
             self._move(State.HANDSHAKE)
+            if not self._parser.is_empty:
+                raise RemoteProtocolError(_INJECTED)
+            events.append(HandshakeDue())
         elif step is greeting.Step.GREETED:
             self._move(State.READY)
             offered, terms = self._greeting.extensions, self._terms
@@ -323,6 +318,7 @@ class ClientSession:
     def _close(self, reply: Reply | None, events: list[Event]) -> None:
         self._move(State.CLOSED)
         self._pipeline.seal()  # what is offered from now on comes straight back
+        self._parser.clear()
         self.deadline = None
         events.append(Closed(reply))
 
@@ -333,7 +329,6 @@ class ClientSession:
             if progress != self._seen_progress:
                 self._seen_progress = progress
                 self.deadline = self._reply_due(now)
-                self._quit_if_done(now)
         elif self.state is State.GREETING:
             if self._greeting.step is not self._seen_step:
                 self._seen_step = self._greeting.step

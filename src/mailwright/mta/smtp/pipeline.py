@@ -262,7 +262,8 @@ class Pipeline:
             self._on_mail(flight, said, on_ended)
         else:
             self._on_rcpt(flight, said, on_ended)
-        self._advance()
+        if self._waiting and (step is Step.DATA or not self._awaiting):
+            self._advance()
 
     def interrupt(self, text: str, *, counts: bool) -> list[Ended]:
         """End everything that is in hand: the connection is, or will be, gone."""

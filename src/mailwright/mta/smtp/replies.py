@@ -31,7 +31,7 @@ MAX_REPLY_OCTETS: Final = 65_536
 #: Characters of a reply's text that are kept.
 MAX_TEXT: Final = 2_000
 
-_LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\n]*))?\r?\n")
 _ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:[ \t]+|\Z)")
 #: C0, C1, DEL and what else moves a line or its direction on a terminal.
 _CONTROLS: Final = re.compile(
@@ -69,80 +69,92 @@ Parsed: TypeAlias = ServerReply | Malformed
 class ReplyParser:
     """Octets in, replies out. Keeps at most one reply and one read of the socket."""
 
-    __slots__ = ("_buffer", "_code", "_fault", "_lines", "_octets", "_scanned")
+    __slots__ = ("_buffer", "_fault", "_lines", "_octets", "_position")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._scanned = 0  # how far the buffer is known to hold no LF
-        self._code = b""
-        self._lines: list[bytes] = []
+        self._buffer = b""
+        self._position = 0  # of the first octet that is not taken yet
+        self._lines: list[tuple[bytes, bytes]] = []  # of a reply begun: code, text
         self._octets = 0
         self._fault: Malformed | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether no octet waits, neither of a reply begun nor of another one."""
-        return not self._buffer and not self._lines
+        return self._position == len(self._buffer) and not self._lines
 
     def feed(self, data: bytes) -> None:
         """Add what was received."""
         if self._fault is None:
-            self._buffer += data
+            # What is left of a read is less than a line once `next_reply` gave None.
+            self._buffer = self._buffer[self._position :] + data
+            self._position = 0
+
+    def clear(self) -> None:
+        """Forget everything: no octet of before is a reply any more."""
+        self._fault = None
+        self._buffer = b""
+        self._position = 0
+        self._lines = []
+        self._octets = 0
 
     def next_reply(self) -> Parsed | None:
         """Return the next whole reply, or ``None`` when more octets are needed.
 
         Once malformed, always malformed.
         """
-        buffer = self._buffer
         while self._fault is None:
-            end = buffer.find(b"\n", self._scanned)
-            if end < 0:
-                self._scanned = len(buffer)
-                if len(buffer) >= MAX_LINE_OCTETS:
-                    self._fail("reply line too long")
+            begin = self._position
+            match = _LINE.match(self._buffer, begin)
+            if match is None:
+                if not self._is_unfinished(begin):
                     break
                 return None
-            if end >= MAX_LINE_OCTETS:
-                self._fail("reply line too long")
-                break
-            line = bytes(buffer[:end])
-            del buffer[: end + 1]
-            self._scanned = 0
-            reply = self._take(line, end + 1)
+            octets = match.end() - begin
+            if octets > MAX_LINE_OCTETS:
+                return self._fail("reply line too long")
+            self._position = match.end()
+            code, mark, text = match.groups(b"")
+            if mark != b"-" and not self._lines:
+                return ServerReply(int(code), (text.removesuffix(b"\r"),))
+            reply = self._collect(code, mark, text.removesuffix(b"\r"), octets)
             if reply is not None:
                 return reply
         return self._fault
 
-    def _take(self, line: bytes, octets: int) -> ServerReply | None:
-        """Add one line without its LF; return the reply that it ends, if it does."""
-        match = _LINE.fullmatch(line[:-1] if line.endswith(b"\r") else line)
-        if match is None:
+    def _is_unfinished(self, begin: int) -> bool:
+        """Return whether what is left may still become a line; else fail."""
+        limit = begin + MAX_LINE_OCTETS
+        if self._buffer.find(b"\n", begin, limit) >= 0:
             self._fail("reply line without a code")
-            return None
-        code, mark, text = match.groups()
-        if not self._lines:
-            if mark != b"-":
-                return ServerReply(int(code), (text or b"",))
-            self._code = code
-        elif code != self._code:
-            self._fail("reply with codes that disagree")
-            return None
-        self._lines.append(text or b"")
+            return False
+        if len(self._buffer) >= limit:
+            self._fail("reply line too long")
+            return False
+        return True
+
+    def _collect(
+        self, code: bytes, mark: bytes, text: bytes, octets: int
+    ) -> Parsed | None:
+        """Add a line of a reply with several; return what it ends, if it does."""
+        lines = self._lines
+        if lines and lines[0][0] != code:
+            return self._fail("reply with codes that disagree")
+        lines.append((code, text))
         self._octets += octets
         if mark != b"-":
-            reply = ServerReply(int(code), tuple(self._lines))
-            self._lines.clear()
+            reply = ServerReply(int(code), tuple(text for _, text in lines))
+            self._lines = []
             self._octets = 0
             return reply
-        if len(self._lines) >= MAX_LINES or self._octets > MAX_REPLY_OCTETS:
-            self._fail("reply without an end")
+        if len(lines) >= MAX_LINES or self._octets > MAX_REPLY_OCTETS:
+            return self._fail("reply without an end")
         return None
 
-    def _fail(self, reason: str) -> None:
-        self._fault = Malformed(reason)
-        self._buffer.clear()
-        self._lines.clear()
+    def _fail(self, reason: str) -> Malformed:
+        self.clear()
+        self._fault = fault = Malformed(reason)
+        return fault
 
 
 def to_reply(said: ServerReply, phase: Phase) -> Reply:

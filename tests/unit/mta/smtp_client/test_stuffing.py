@@ -1,0 +1,44 @@
+import pytest
+
+from mailwright.errors import LocalProtocolError
+from mailwright.mta.smtp.stuffing import stuff
+
+
+@pytest.mark.parametrize(
+    ("content", "wire"),
+    [
+        (b"", b".\r\n"),
+        (b"a", b"a\r\n.\r\n"),
+        (b"a\r\n", b"a\r\n.\r\n"),
+        (b"\r\n", b"\r\n.\r\n"),
+        (b".", b"..\r\n.\r\n"),
+        (b".\r\n", b"..\r\n.\r\n"),
+        (b"..\r\n", b"...\r\n.\r\n"),
+        (b"a.\r\n.b\r\n\r\n.\r\n", b"a.\r\n..b\r\n\r\n..\r\n.\r\n"),
+    ],
+)
+def test_lines_that_begin_with_a_dot_get_one_more(content: bytes, wire: bytes) -> None:
+    assert stuff(content) == wire
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\n.\n",
+        b"a\n.\r\nb\r\n",
+        b"a\r\n.\nb\r\n",
+        b"a\r.\r\nb\r\n",
+        b"a\r\n.\rb\r\n",
+        b"a\r\r\n.\r\n",
+        b"a\r\n.\r\r\n",
+        b"\r",
+        b"\n",
+        b"a\n\r",  # as many of each as of pairs in "\r\n"
+        b"a\n\rb\r\n",
+        b"a\0b\r\n",
+        b"a\r\n.\0\r\n",
+    ],
+)
+def test_what_could_end_a_message_early_is_never_sent(content: bytes) -> None:
+    with pytest.raises(LocalProtocolError):
+        stuff(content)
