@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -15,6 +16,7 @@ from mailwright.resolver import (
     DnspythonResolver,
     MxRecord,
     Outcome,
+    system_nameservers,
 )
 from mailwright.sandbox.dns import NULL_MX, Fault, Records, SandboxDns
 
@@ -289,6 +291,47 @@ def test_a_dead_resolver_is_asked_fifty_times_a_second_at_most() -> None:
         return dns.queries.total()
 
     assert 0.5 * DEAD_QUERIES_PER_S < drive(scene, timeout_s=0.02) <= DEAD_QUERIES_PER_S
+
+
+def test_while_the_resolver_is_dead_old_answers_are_told_and_nobody_queues() -> None:
+    async def scene(
+        resolver: DnspythonResolver, dns: SandboxDns, clock: ManualClock
+    ) -> None:
+        known = await resolver.mx("one.example")
+        clock.advance(61)
+        await dns.close()
+        for number in range(DEAD_AFTER):
+            await resolver.mx(f"{number}.example")
+        # No time passes: the next query may not leave yet.
+        old = await resolver.mx("one.example")
+        assert (old.outcome, old.records) == (Outcome.FOUND, known.records)
+        assert "down" in old.reason
+        for _ in range(64):
+            await resolver._slots.acquire()
+        assert "down" in (await resolver.mx("two.example")).reason
+
+    drive(scene)
+
+
+def test_one_family_suffices_when_the_other_fails() -> None:
+    async def scene(resolver: DnspythonResolver, dns: SandboxDns, _: object) -> None:
+        await resolver.addresses("mx.one.example")
+        dns.put("mx.one.example", Records(fault=Fault.SERVFAIL))
+        answer = await resolver.addresses("mx.one.example", want_v6=True)
+        assert (answer.outcome, answer.records) == (Outcome.FOUND, ("192.0.2.1",))
+        assert answer.ttl_s <= 10
+        await resolver.addresses("v6.one.example")
+        dns.put("v6.one.example", Records(fault=Fault.SERVFAIL))
+        failed = await resolver.addresses("v6.one.example", want_v6=True)
+        assert failed.outcome is Outcome.FAILED
+
+    drive(scene)
+
+
+def test_the_systems_resolvers_are_read_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text("nameserver 192.0.2.53\nnameserver 2001:db8::53\n")
+    assert system_nameservers(str(path)) == ["192.0.2.53", "2001:db8::53"]
 
 
 def test_one_answer_brings_a_dead_resolver_back() -> None:

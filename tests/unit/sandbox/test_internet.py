@@ -12,6 +12,7 @@ from mailwright.sandbox.behaviour import Behaviour
 from mailwright.sandbox.dns import NULL_MX, Fault, Records
 from mailwright.sandbox.inbox import InboxSettings
 from mailwright.sandbox.internet import MAX_HOSTS, Internet, SandboxDomain
+from mailwright.sandbox.receivers import Receiver
 
 DOMAINS = [
     "one.test",
@@ -123,3 +124,25 @@ def test_too_many_hosts_are_refused() -> None:
 
     with pytest.raises(ValueError, match="MX hosts"):
         asyncio.run(run())
+
+
+def test_a_port_that_somebody_has_is_given_up_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[int] = []
+    listen = Receiver.listen
+
+    async def listen_unless_taken(receiver: Receiver, address: str, port: int) -> int:
+        if port and not taken:
+            taken.append(port)
+            raise OSError("address in use")
+        return await listen(receiver, address, port)
+
+    monkeypatch.setattr(Receiver, "listen", listen_unless_taken)
+
+    async def scene(net: Internet, resolver: DnspythonResolver, _: object) -> None:
+        assert taken
+        await send(net, resolver, "u@one.test")
+        await send(net, resolver, "u@two.test")
+
+    drive(scene)
