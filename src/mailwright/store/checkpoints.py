@@ -29,6 +29,10 @@ class CheckpointPace:
         self._changes_now = total_changes
         return total_changes - self._changes_then >= self._due_after
 
+    def hasten(self) -> None:
+        """Make the next one as soon as there is something for it: the disk is full."""
+        self._due_after = 1
+
     def made(self, pages: int | None) -> None:
         """Learn from the answer: ``pages`` in the log; ``None`` when it failed."""
         changes = self._changes_now - self._changes_then

@@ -94,7 +94,7 @@ class UnitRunner:
         self.doing = query.name
         compiled = query.compiled(DIALECT)
         if carried is not None:
-            params = {**compiled.fixed, **carried, **params}
+            params = {**carried, **compiled.fixed, **params}
         elif compiled.fixed:
             params = {**compiled.fixed, **params}
         if params.get("seq") is SEQ:

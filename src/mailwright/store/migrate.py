@@ -101,6 +101,7 @@ def _upgrade(connection: sqlite3.Connection) -> None:
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from sqlalchemy import Connection, create_engine, event  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
     from sqlalchemy.pool import StaticPool  # noqa: PLC0415
 
     def begin(transaction: Connection) -> None:
@@ -114,7 +115,12 @@ def _upgrade(connection: sqlite3.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", "mailwright.store:migrations")
     config.set_main_option("path_separator", "os")
-    with engine.connect() as shared:
-        config.attributes["connection"] = shared
-        command.upgrade(config, "head")
-        shared.commit()
+    try:
+        with engine.connect() as shared:
+            config.attributes["connection"] = shared
+            command.upgrade(config, "head")
+            shared.commit()
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.Error):
+            raise error.orig from error
+        raise

@@ -24,7 +24,11 @@ class StoreFullError(StoreError):
 
 
 class StoreFailedError(StoreError):
-    """The disk failed a write or a sync. Final: nothing is accepted after it."""
+    """The disk failed a write or a sync. Final: nothing is accepted after it.
+
+    Whether the unit is stored is not known until the next start: refuse it for now
+    (451), or close without an answer, but do not say that it was rejected.
+    """
 
 
 class Pending(Protocol):

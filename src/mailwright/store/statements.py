@@ -136,7 +136,9 @@ class Step:
     Attributes:
         guard: the statement whose rows decide.
         then: statements for each returned row. With ``carry`` the row's columns are
-            bound by name, beneath the statement's own values.
+            bound by name, beneath the statement's own values (what it was called with,
+            and the constants that Core put in: ``values(state=2)`` stays 2 whatever the
+            row's ``state`` is).
         otherwise: statements for the case of no row.
         carry: whether ``then`` takes values from the guard's rows.
     """

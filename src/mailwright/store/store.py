@@ -38,8 +38,9 @@ from mailwright.store.statements import (
     UnitResult,
     unit,
 )
+from mailwright.store.submitted import Submitted
 from mailwright.store.tables import nodes
-from mailwright.store.writer import Opened, Submitted, Writer, WriterStatistics
+from mailwright.store.writer import Opened, Writer, WriterStatistics
 
 _logger = logging.getLogger(__name__)
 

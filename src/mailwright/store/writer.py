@@ -5,10 +5,8 @@ takes what waits until ``turn_ms`` of statements have run, commits once, and the
 the event loop once with every answer of the turn. There is no timer: while a commit
 syncs, the next turn's units gather, so the busier the node, the larger its turns.
 
-When a unit fails, its turn is rolled back and run again with a savepoint around each
-unit, so that only the failing one gets the error. When even that cannot be committed,
-each unit gets a transaction of its own. A disk that fails a write or a sync ends the
-store: nothing is accepted after it, because no one knows what such a disk still holds.
+A disk that fails a write or a sync ends the store: nothing is accepted after it,
+because no one knows what such a disk still holds.
 
 Checkpoints are made here, after the answers went out, so that no commit waits for one
 and none of their errors is lost.
@@ -21,15 +19,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
-from time import perf_counter
-from typing import Final, TypeAlias
+from typing import Final
 
-from mailwright.store.checkpoints import CheckpointPace
-from mailwright.store.execution import UNIT_ERRORS, UnitRunner
 from mailwright.store.ports import Done, StoreError, StoreFailedError
-from mailwright.store.sqlite import named_error
-from mailwright.store.statements import Unit, UnitResult, Urgency
+from mailwright.store.statements import Unit, Urgency
+from mailwright.store.submitted import Outcome, Stage, Submitted
+from mailwright.store.turns import Turns
 
 _logger = logging.getLogger(__name__)
 
@@ -39,36 +34,6 @@ _BULK_PATIENCE_TURNS: Final = 16
 
 #: SQLite has waited for the lock by itself; this only keeps a fault from spinning.
 _BEGIN_AGAIN_S: Final = 0.1
-
-_BEGIN: Final = "BEGIN IMMEDIATE"
-_KEEP_SEQ: Final = "UPDATE nodes SET seq = ? WHERE id = ?"
-
-
-class _Stage(Enum):
-    """Where a submitted unit is."""
-
-    WAITING = 0  # may be withdrawn
-    BEGUN = 1  # will be answered
-    WITHDRAWN = 2  # will not be run or answered
-
-
-class Submitted:
-    """A unit that was handed in (:class:`mailwright.store.ports.Pending`)."""
-
-    __slots__ = ("_lock", "done", "stage", "unit")
-
-    def __init__(self, unit: Unit, done: Done, lock: threading.Condition) -> None:
-        self.unit = unit
-        self.done = done
-        self.stage = _Stage.WAITING
-        self._lock = lock
-
-    def withdraw(self) -> bool:
-        """Take the unit back; false when it has begun (then its answer will come)."""
-        with self._lock:
-            if self.stage is _Stage.WAITING:
-                self.stage = _Stage.WITHDRAWN
-            return self.stage is _Stage.WITHDRAWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +62,6 @@ class WriterStatistics:
     waiting_bulk: int
 
 
-_Outcome: TypeAlias = tuple[Done, UnitResult | None, StoreError | None]
-
-
 class Writer:
     """Owns the writing connection and the thread that it lives on."""
 
@@ -125,16 +87,11 @@ class Writer:
         self._bulk: deque[Submitted] = deque()
         self._bulk_patience = _BULK_PATIENCE_TURNS
         self._closed: StoreError | None = None  # why nothing more is accepted
-        self._failed: StoreFailedError | None = None
         self._loop: asyncio.AbstractEventLoop
         self._ended: asyncio.Future[None]
         self._connection: sqlite3.Connection
-        self._cursor: sqlite3.Cursor
-        self._runner: UnitRunner
-        self._node = 0
-        self._taken: list[Submitted] = []  # by this turn, not answered yet
-        self._units = self._turns = self._failed_units = 0
-        self._checkpoints = CheckpointPace()
+        self._turns: Turns
+        self._units = self._turn_count = self._failed_units = 0
 
     # -- on the event loop -----------------------------------------------------------
 
@@ -171,8 +128,8 @@ class Writer:
                     self._bulk.append(submitted)
                 self._condition.notify()
                 return submitted
-            submitted.stage = _Stage.BEGUN
-        refusal: list[_Outcome] = [(done, None, self._closed)]
+            submitted.stage = Stage.BEGUN
+        refusal: list[Outcome] = [(done, None, self._closed)]
         self._loop.call_soon(self._answer, refusal)
         return submitted
 
@@ -188,13 +145,13 @@ class Writer:
         """Return a snapshot of the counts."""
         return WriterStatistics(
             units=self._units,
-            turns=self._turns,
+            turns=self._turn_count,
             failed_units=self._failed_units,
             waiting_interactive=len(self._interactive),
             waiting_bulk=len(self._bulk),
         )
 
-    def _answer(self, outcomes: list[_Outcome]) -> None:
+    def _answer(self, outcomes: list[Outcome]) -> None:
         for done, result, error in outcomes:
             try:
                 done(result, error)
@@ -211,9 +168,9 @@ class Writer:
             self._call(self._settle, self._ended, None)
             return
         self._connection = found.connection
-        self._cursor = found.connection.cursor()
-        self._runner = UnitRunner(self._cursor, found.seq)
-        self._node = found.node
+        self._turns = Turns(
+            found.connection, node=found.node, seq=found.seq, turn_s=self._turn_s
+        )
         self._call(self._settle, opened, None)
         try:
             while self._wait():
@@ -222,7 +179,9 @@ class Writer:
             _logger.exception("the store thread died")
             died = StoreFailedError(f"the store thread died: {error!r}")
             self._fail(died)
-            self._call(self._answer, [(one.done, None, died) for one in self._taken])
+            self._call(
+                self._answer, [(one.done, None, died) for one in self._turns.taken]
+            )
         finally:
             self._connection.close()
             self._call(self._settle, self._ended, None)
@@ -263,151 +222,49 @@ class Writer:
                     self._bulk_patience = _BULK_PATIENCE_TURNS
                 else:
                     return None
-                if submitted.stage is _Stage.WAITING:
-                    submitted.stage = _Stage.BEGUN
+                if submitted.stage is Stage.WAITING:
+                    submitted.stage = Stage.BEGUN
                     return submitted
 
     def _turn(self) -> None:
         """Run what waits, commit, answer; then checkpoint if it is time."""
-        if not self._begin():
+        refusal = self._turns.begin()
+        if refusal is not None:
+            self._not_begun(refusal)
             return
-        seq = self._runner.seq
-        taken = self._taken = []
-        outcomes: list[_Outcome] = []
-        end = perf_counter() + self._turn_s
-        try:
-            while (submitted := self._take()) is not None:
-                taken.append(submitted)
-                result = self._runner.run(submitted.unit)
-                outcomes.append((submitted.done, result, None))
-                if perf_counter() >= end:
-                    break
-            self._commit(seq)
-        except UNIT_ERRORS as error:
-            named = named_error(error, self._runner.doing)
-            self._give_up(seq, named)
-            outcomes = self._isolate(taken, named)
+        outcomes = self._turns.run(self._take)
         if self._bulk:
             self._bulk_patience = max(0, self._bulk_patience - 1)
-        self._taken = []
         self._count(outcomes)
         if outcomes:
             self._call(self._answer, outcomes)
-        self._checkpoint()
+        if self._turns.failed is None:
+            self._turns.checkpoint()
+        if self._turns.failed is not None:
+            self._fail(self._turns.failed)
 
-    def _begin(self) -> bool:
-        try:
-            self._cursor.execute(_BEGIN)
-        except sqlite3.Error as error:
-            named = named_error(error, _BEGIN)
-            if isinstance(named, StoreFailedError):
-                self._fail(named)
-            elif self._closed is not None:
-                self._refuse_waiting(named)
-            else:  # a foreign process holds the lock; who waits may still withdraw
-                _logger.warning("no transaction can begin: %s", named)
-                with self._condition:
-                    self._condition.wait(_BEGIN_AGAIN_S)
-            return False
-        return True
+    def _not_begun(self, refusal: StoreError) -> None:
+        if isinstance(refusal, StoreFailedError):
+            self._fail(refusal)
+        elif self._closed is not None:
+            self._refuse_waiting(refusal)
+        else:  # a foreign process holds the lock; who waits may still withdraw
+            _logger.warning("no transaction can begin: %s", refusal)
+            with self._condition:
+                self._condition.wait(_BEGIN_AGAIN_S)
 
-    def _commit(self, seq: int) -> None:
-        self._runner.doing = "COMMIT"
-        if self._runner.seq != seq:
-            self._cursor.execute(_KEEP_SEQ, (self._runner.seq, self._node))
-        self._cursor.execute("COMMIT")
-
-    def _give_up(self, seq: int, error: StoreError) -> None:
-        """Roll back to before ``seq`` moved; a failed disk is not touched again."""
-        self._runner.seq = seq
-        if isinstance(error, StoreFailedError):
-            self._fail(error)
-        elif self._connection.in_transaction:  # SQLite ends some by itself
-            try:
-                self._cursor.execute("ROLLBACK")
-            except sqlite3.Error as again:
-                self._fail(StoreFailedError(f"ROLLBACK: {again}"))
-
-    def _isolate(self, taken: list[Submitted], error: StoreError) -> list[_Outcome]:
-        """Run the units of a failed turn again, so that only the guilty one fails."""
-        if len(taken) == 1 and self._failed is None:
-            return [(taken[0].done, None, error)]
-        outcomes = self._with_savepoints(taken)
-        if outcomes is None:
-            outcomes = [self._alone(submitted) for submitted in taken]
-        return outcomes
-
-    def _with_savepoints(self, taken: list[Submitted]) -> list[_Outcome] | None:
-        """Run ``taken`` in one transaction; ``None`` when it could not be kept."""
-        if self._failed is not None or not self._begin():
-            return None
-        before = self._runner.seq
-        outcomes: list[_Outcome] = []
-        try:
-            for submitted in taken:
-                self._cursor.execute("SAVEPOINT one")
-                outcomes.append(self._in_savepoint(submitted))
-                self._cursor.execute("RELEASE one")
-            self._commit(before)
-        except sqlite3.Error as error:  # a full disk may end the whole transaction
-            self._give_up(before, named_error(error, self._runner.doing))
-            return None
-        return outcomes
-
-    def _in_savepoint(self, submitted: Submitted) -> _Outcome:
-        seq = self._runner.seq
-        try:
-            return submitted.done, self._runner.run(submitted.unit), None
-        except UNIT_ERRORS as error:
-            named = named_error(error, self._runner.doing)
-            if isinstance(named, StoreFailedError):
-                raise
-            self._runner.seq = seq
-            self._cursor.execute("ROLLBACK TO one")
-            return submitted.done, None, named
-
-    def _alone(self, submitted: Submitted) -> _Outcome:
-        """Run one unit in a transaction of its own."""
-        if self._failed is not None:
-            return submitted.done, None, self._failed
-        seq = self._runner.seq
-        self._runner.doing = _BEGIN
-        try:
-            self._cursor.execute(_BEGIN)
-            result = self._runner.run(submitted.unit)
-            self._commit(seq)
-        except UNIT_ERRORS as error:
-            named = named_error(error, self._runner.doing)
-            self._give_up(seq, named)
-            return submitted.done, None, named
-        return submitted.done, result, None
-
-    def _checkpoint(self) -> None:
-        if not self._checkpoints.is_due(self._connection.total_changes):
-            return
-        try:
-            row = self._cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.Error as error:
-            named = named_error(error, "checkpoint")
-            if isinstance(named, StoreFailedError):
-                self._fail(named)
-            else:  # no room for the file to grow: the log keeps what it holds
-                _logger.warning("%s", named)
-            row = None
-        self._checkpoints.made(None if row is None else row[1])
-
-    def _count(self, outcomes: list[_Outcome]) -> None:
-        self._turns += 1
+    def _count(self, outcomes: list[Outcome]) -> None:
+        self._turn_count += 1
         self._units += len(outcomes)
         self._failed_units += sum(error is not None for _, _, error in outcomes)
 
     def _fail(self, error: StoreFailedError) -> None:
         """End the store for good; every unit that waits is told."""
         with self._condition:
-            if self._failed is not None:
+            if isinstance(self._closed, StoreFailedError):
                 return
-            self._closed = self._failed = error
-        _logger.critical("the disk failed, nothing more is accepted: %s", error)
+            self._closed = error
+        _logger.critical("the store failed, nothing more is accepted: %s", error)
         self._call(self._on_failed, error)
         self._refuse_waiting(error)
 
@@ -416,10 +273,10 @@ class Writer:
             waiting = [
                 submitted
                 for submitted in (*self._interactive, *self._bulk)
-                if submitted.stage is _Stage.WAITING
+                if submitted.stage is Stage.WAITING
             ]
             for submitted in waiting:
-                submitted.stage = _Stage.BEGUN
+                submitted.stage = Stage.BEGUN
             self._interactive.clear()
             self._bulk.clear()
         self._call(self._answer, [(one.done, None, error) for one in waiting])

@@ -31,7 +31,8 @@ from mailwright.store.settings import StoreSettings
 from mailwright.store.sqlite import DIALECT, open_writer
 from mailwright.store.statements import SEQ, Query, Step, Unit, UnitResult, Urgency
 from mailwright.store.store import Store
-from mailwright.store.writer import Opened, Submitted, Writer
+from mailwright.store.submitted import Submitted
+from mailwright.store.writer import Opened, Writer
 
 T = TypeVar("T")
 DEADLINE_S = 20.0

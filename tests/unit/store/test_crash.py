@@ -27,18 +27,18 @@ from mailwright.store.settings import StoreSettings
 from mailwright.store.statements import Query, unit
 from mailwright.store.store import Store
 from mailwright.accounts.tables import tenants
-from mailwright.store.writer import Writer
+from mailwright.store.turns import Turns
 
 folder, die_after, mode = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 add = Query("add", insert(tenants))
 
 if mode == "answers first":
-    run = Writer._commit
+    run = Turns._commit
     def commit(self, seq):
-        for submitted in self._taken:
+        for submitted in self.taken:
             submitted.done([[]], None)
         run(self, seq)
-    Writer._commit = commit
+    Turns._commit = commit
 
 async def main():
     settings = StoreSettings(folder / "mailwright.db", folder, "n1")

@@ -71,13 +71,16 @@ def test_carry_binds_the_row_beneath_the_statement_s_own_values(
     assert rows == [("a", 5), ("copy of a", 5), ("copy of b", 9)]
 
 
-def test_carry_lies_above_the_constants_of_core(connection: sqlite3.Connection) -> None:
+def test_carry_lies_beneath_the_constants_of_core(
+    connection: sqlite3.Connection,
+) -> None:
+    """A row that moves from table to table must not bring its old state along."""
     run(connection, Step(then=(ADD(name="a", value=1),)))
-    guard = Query("guard", select(notes.c.name, literal(3).label("value")))
-    run(connection, Step(guard=guard(), then=(COPY(),), carry=True))
-    assert connection.execute(
-        "SELECT value FROM notes WHERE name = 'copy of a'"
-    ).fetchone() == (3,)
+    guard = Query("guard", select(literal("b").label("name"), notes.c.value))
+    move = Query("move", insert(notes).values(name=bindparam("name"), value=3))
+    run(connection, Step(guard=guard(), then=(move(),), carry=True))
+    rows = connection.execute("SELECT name, value FROM notes ORDER BY place").fetchall()
+    assert rows == [("a", 1), ("b", 3)]
 
 
 def test_without_carry_the_row_s_values_are_not_seen(

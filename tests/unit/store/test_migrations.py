@@ -231,7 +231,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(
 
     with monkeypatch.context() as patch:
         patch.setattr(scripts, "read_script", broken)
-        with pytest.raises(Exception, match="already exists"):
+        with pytest.raises(sqlite3.OperationalError, match="already exists"):
             migrate(path)
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (
