@@ -1,0 +1,62 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need in .venv;
+# `make test` also installs the real peers that it tests against, where it may.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RECIPIENTS ?= 400
+
+# What the scenarios run against: Postfix (with smtp-source and smtp-sink), swaks, strace.
+PEERS := postfix swaks strace
+PEER_COMMANDS := postfix smtp-sink swaks strace
+
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(VENV)/.runtime ## a whole node against a captive internet, with real-looking mail
+	$(BIN)/mailwright demo --recipients $(RECIPIENTS)
+
+test: check peers ## everything: style, types, imports, all tests
+	$(BIN)/pytest -q -n 2 -m "not scenario"
+	$(BIN)/pytest -q -m scenario
+
+check: $(VENV)/.dev ## style, types and import rules only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/codespell src tests docs config README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev ## the tests that start nothing
+	$(BIN)/pytest -q -n 2 -m "not scenario"
+
+peers:
+	@PATH="$$PATH:/usr/sbin:/sbin" .ci/peers "$(PEERS)" "$(PEER_COMMANDS)"
+
+docs: $(VENV)/.dev ## write the generated pages anew
+	$(BIN)/mailwright config reference > docs/reference/settings.md
+
+lock: $(VENV)/.dev ## write the versions of all dependencies to constraints.txt
+	$(BIN)/pip freeze --exclude-editable | LC_ALL=C sort -f > constraints.txt
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "mailwright needs Python 3.11 or later; say which: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/apt python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+
+$(VENV)/.runtime: $(VENV)/bin/pip pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev
+	@touch $@
+
+.PHONY: help demo test check unit peers docs lock clean
