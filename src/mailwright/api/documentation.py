@@ -1,12 +1,13 @@
 """``/openapi.json``, and ``/docs``, which shows it without asking any other host."""
 
+import asyncio
 import json
+from collections.abc import Callable
+from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
-
-from mailwright.api.problems import Kind
 
 #: The page runs its own script and asks this host for the document; nothing else.
 _POLICY: Final = (
@@ -20,19 +21,23 @@ _FILES: Final = {
 }
 
 
-def documentation_router(document: dict[str, Any]) -> APIRouter:
-    """Return the routes that show ``document``. Reads the page's files, once."""
+def documentation_router(make: Callable[[], dict[str, Any]]) -> APIRouter:
+    """Return the routes that show the OpenAPI document. Reads the page's files, once.
+
+    ``make`` makes the document (some 50 ms); it is called in a thread, when the document
+    is asked for.
+    """
     router = APIRouter(include_in_schema=False)
     folder = files("mailwright.api") / "pages"
     pages = {name: (folder / name).read_bytes() for name in _FILES}
-    document["x-problems"] = [
-        {"type": kind.slug, "status": kind.status, "title": kind.title} for kind in Kind
-    ]
-    text = json.dumps(document, separators=(",", ":"))
+
+    @cache
+    def text() -> str:
+        return json.dumps(make(), separators=(",", ":"))
 
     @router.get("/openapi.json")
     async def get_document() -> Response:
-        return Response(text, media_type="application/json")
+        return Response(await asyncio.to_thread(text), media_type="application/json")
 
     @router.get("/docs")
     async def get_page() -> Response:

@@ -1,6 +1,7 @@
 """The door for messages over HTTP: read, draft, admit, store, answer; once if repeated."""
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
@@ -12,7 +13,9 @@ from mailwright.api.bodies import body_of
 from mailwright.api.drafts import Occasion, offer_of_json, offer_of_octets
 from mailwright.api.idempotency import (
     HEADER,
+    REPLAYED_HEADER,
     Create,
+    Kept,
     Repeats,
     hash_request,
     keep,
@@ -90,17 +93,17 @@ class MessageDoor:
         self, create: Create, octets: int, work: Callable[[], Submission]
     ) -> Response:
         with self._repeats.running(create):
-            replay = await self._repeats.answer_to(create)
-            if replay is not None:
-                return replay
+            kept = await self._repeats.answer_to(create)
+            if kept is not None:
+                return _replayed(kept)
             try:
                 return _created(*await self._accepted(octets, work, create))
             except StoreConflictError:
                 # The first try's commit came after we had looked.
-                replay = await self._repeats.answer_to(create)
-                if replay is None:
+                kept = await self._repeats.answer_to(create)
+                if kept is None:
                     raise
-                return replay
+                return _replayed(kept)
 
     async def _accepted(
         self, octets: int, work: Callable[[], Submission], create: Create | None
@@ -146,6 +149,13 @@ def _created(ident: str, answer: str) -> Response:
     return Response(
         answer, 201, headers={"Location": f"{PATH}/{ident}"}, media_type=JSON
     )
+
+
+def _replayed(kept: Kept) -> Response:
+    response = _created(json.loads(kept.answer)["id"], kept.answer)
+    response.status_code = kept.status
+    response.headers[REPLAYED_HEADER] = "true"
+    return response
 
 
 def _answer(submission: Submission, accepted: Accepted) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from fastapi import Request, Response
+from fastapi import Request
 from sqlalchemy import bindparam, delete, insert, select, tuple_
 
 from mailwright.api.problems import FieldError, Kind, ProblemError, invalid
@@ -72,6 +72,14 @@ class Create:
     request_hash: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What was answered: a status of class 2 and the JSON of the body."""
+
+    status: int
+    answer: str
+
+
 def key_of(request: Request) -> str | None:
     """Return the request's key, or ``None`` when it is not repeatable.
 
@@ -119,7 +127,7 @@ class Repeats:
         finally:
             self._running.discard(ident)
 
-    async def answer_to(self, create: Create) -> Response | None:
+    async def answer_to(self, create: Create) -> Kept | None:
         """Return what was answered when this was created, or ``None``.
 
         Raises:
@@ -133,12 +141,7 @@ class Repeats:
         request_hash, status, answer = rows[0]
         if bytes(request_hash) != create.request_hash:
             raise ProblemError(Kind.KEY_REUSED)
-        return Response(
-            answer,
-            status,
-            headers={REPLAYED_HEADER: "true"},
-            media_type="application/json",
-        )
+        return Kept(status, answer)
 
 
 def keep(create: Create, status: int, answer: str, now: datetime) -> Sequence[Bound]:
