@@ -27,8 +27,8 @@ from mailwright.reply import Reply
 
 #: Between two looks at the deadline of a connection.
 TICK_S: Final = 1.0
-#: A deadline can also come nearer (QUIT); it is noticed this late at most.
-_MAX_TICK_S: Final = 5.0
+#: A deadline can also come nearer (QUIT): it is looked at after so many ticks at most.
+_MAX_TICKS: Final = 5
 #: For the farewell of TLS and TCP; after that the socket is dropped.
 CLOSE_S: Final = 2.0
 
@@ -218,7 +218,7 @@ class Connection(asyncio.Protocol):
     def _arm(self, now: float) -> None:
         deadline = self.session.deadline
         if deadline is not None:
-            delay_s = min(max(deadline - now, self._tick_s), _MAX_TICK_S)
+            delay_s = min(max(deadline - now, self._tick_s), _MAX_TICKS * self._tick_s)
             self._timer = self._loop.call_later(delay_s, self._on_timer)
 
     def _disarm(self) -> None:

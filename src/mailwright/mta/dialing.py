@@ -72,7 +72,7 @@ class DialSettings:
 
 @dataclass(frozen=True, slots=True)
 class _TlsFailed:
-    """The handshake failed; nothing else is wrong with the host."""
+    """STARTTLS or the handshake went wrong; nothing else is known to."""
 
     reply: Reply
 
@@ -248,12 +248,15 @@ class Dialer:
             raise
         connection.abort("no mail over this one")
         lost = local_reply(421, "4.4.2", f"lost {label}", Phase.CONNECT)
-        return failed or connection.reply or lost
+        reply = failed or connection.reply or lost
+        if reply.phase is Phase.TLS and reply.origin is Origin.LOCAL:
+            return _TlsFailed(reply)
+        return reply
 
     async def _lead(
         self, connection: Connection, hop: Hop, terms: Terms
-    ) -> _TlsFailed | None:
-        """Wait until the session is ready or closed, doing TLS on the way."""
+    ) -> Reply | None:
+        """Wait until the session is ready or closed; return why TLS failed, if it did."""
         session = connection.session
         await connection.wait_until(lambda: session.state is not State.GREETING)
         if session.state is State.HANDSHAKE:
@@ -266,7 +269,7 @@ class Dialer:
                 )
             except OSError as error:
                 text = f"TLS with {connection.hop}: {_reason(error)}"
-                return _TlsFailed(local_reply(454, "4.7.5", text, Phase.TLS))
+                return local_reply(454, "4.7.5", text, Phase.TLS)
             await connection.wait_until(lambda: session.state is not State.GREETING)
         return None
 

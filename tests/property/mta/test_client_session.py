@@ -6,6 +6,7 @@
 """
 
 import re
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,7 +34,7 @@ cuts = st.lists(st.integers(0, 3_000), max_size=12)
 
 def cut(octets: bytes, places: list[int]) -> list[bytes]:
     bounds = sorted({0, len(octets), *(place % (len(octets) + 1) for place in places)})
-    return [octets[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [octets[a:b] for a, b in pairwise(bounds)]
 
 
 def parsed(pieces: list[bytes]) -> list[Parsed]:
