@@ -248,6 +248,7 @@ async def _assemble(
     expires,
     connections,
 ) -> Queue:
+    (folder / "bodies").mkdir(exist_ok=True)
     bodies = BodyStore(folder / "bodies")
     statements = queue_statements(suppression)
     book = LineBook(store.ids.take)
