@@ -114,6 +114,36 @@ def test_a_domain_that_the_operator_vouches_for_is_usable_and_another_is_not_yet
     node.drive_set_up(body)
 
 
+def test_the_named_key_is_the_primary_one_whatever_the_others_are_called(
+    node: NodeFolder,
+) -> None:
+    [example, _] = node.setup["sending_domain"]
+    example["selector"] = "z1"
+    example["extra_keys"] = [{"selector": "a1", "key_file": "s2.pem"}]
+
+    async def body(store: Store, live: LiveSettings) -> None:
+        domain = live.directory().sending_domains["example.com"]
+        assert [(key.selector, key.is_primary) for key in domain.keys] == [
+            ("z1", True),
+            ("a1", False),
+        ]
+
+    node.drive_set_up(body)
+
+
+def test_a_domain_may_have_no_key_yet(node: NodeFolder) -> None:
+    [example, _] = node.setup["sending_domain"]
+    for key in ("selector", "key_file", "extra_keys"):
+        del example[key]
+
+    async def body(store: Store, live: LiveSettings) -> None:
+        domain = live.directory().sending_domains["example.com"]
+        assert domain.keys == ()
+        assert domain.primary_key is None
+
+    node.drive_set_up(body)
+
+
 def test_a_database_is_set_up_once_only(
     node: NodeFolder, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -106,6 +106,12 @@ def test_right_secrets_cost_nothing() -> None:
     assert all(log_in(limiter, "192.0.2.1", "crm", 0.0) for _ in range(10_000))
 
 
+def test_first_logins_to_many_accounts_from_one_address_cost_nothing() -> None:
+    limiter = GuessLimiter()
+    accounts = [f"account{n}" for n in range(1_000)]
+    assert all(log_in(limiter, "192.0.2.1", each, 0.0) for each in accounts)
+
+
 def test_a_program_with_the_old_secret_does_not_lock_out_one_with_the_new() -> None:
     limiter = GuessLimiter()
     assert log_in(limiter, "192.0.2.1", "crm", 0.0)

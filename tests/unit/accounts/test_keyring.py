@@ -102,9 +102,13 @@ def test_many_threads_open_a_key_once(
     node: NodeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[int] = []
+    second_came = threading.Event()
 
     def counting(der: bytes) -> PrivateKey:
         opened.append(len(der))
+        if len(opened) > 1:
+            second_came.set()
+        second_came.wait(timeout=0.2)  # time for another thread to get here, too
         return read_der(der)
 
     monkeypatch.setattr(keyring_module, "read_der", counting)
