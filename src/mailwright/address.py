@@ -27,6 +27,8 @@ MAX_PATH_OCTETS: Final = 254  # RFC 5321 §4.5.3.1.3: 256 with the angle bracket
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _DOT_STRING: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _ASCII_LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+# What a resolver may take for the last part of an IPv4 address.
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _SPECIAL: Final = frozenset('()<>[]:;@\\,." ')
 
 
@@ -173,6 +175,6 @@ def canonical_domain(text: str) -> str:
         raise AddressError("domain needs at least two labels")
     if not all(_ASCII_LABEL.fullmatch(label) for label in labels):
         raise AddressError("domain has an invalid label")
-    if labels[-1].isdigit():
+    if _NUMBER.fullmatch(labels[-1]):
         raise AddressError("address literals are not accepted")
     return domain
