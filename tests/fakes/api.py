@@ -4,6 +4,7 @@ With a folder, the store is real too; without one there is none, and using it fa
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import httpx
 from fastapi import FastAPI
+from typing_extensions import override
 
 from mailwright.accounts.authentication import Authenticator, make_secret
 from mailwright.accounts.directory import (
@@ -51,7 +53,7 @@ from mailwright.ids import (
     TenantId,
     format_public,
 )
-from mailwright.mta.admission import Admission, AdmissionLimits
+from mailwright.mta.admission import Admission, AdmissionLimits, Offer, Refusal
 from mailwright.mta.ports import Guards
 from mailwright.mta.submission.budget import ByteBudget
 from mailwright.store.ports import Done, Pending, UnitStore
@@ -118,6 +120,22 @@ class FakeIntake:
         return accepted
 
 
+class WatchedAdmission(Admission):
+    """Says of each offer whether it was judged on the event loop's thread."""
+
+    def __init__(self, directory: Callable[[], Directory]) -> None:
+        super().__init__(directory, AdmissionLimits(1_000_000, 100_000))
+        self.were_inline: list[bool] = []
+
+    @override
+    def judge(
+        self, offer: Offer, *, now: datetime, fresh_id: Callable[[], str]
+    ) -> Submission | Refusal:
+        is_inline = threading.current_thread() is threading.main_thread()
+        self.were_inline.append(is_inline)
+        return super().judge(offer, now=now, fresh_id=fresh_id)
+
+
 @dataclass
 class FakeReading:
     """Shows what tests put in. A cursor is the number of events already shown."""
@@ -161,6 +179,7 @@ class Rig:
     client: httpx.AsyncClient
     clock: ManualClock
     store: UnitStore
+    admission: WatchedAdmission
     intake: FakeIntake
     reading: FakeReading
     budget: ByteBudget
@@ -256,11 +275,12 @@ async def _rig(
     shared = directory({name: digest for name, (_, digest) in secrets.items()})
     keys = {name: text for name, (text, _) in secrets.items()}
     intake, reading, budget = FakeIntake(store), FakeReading(), ByteBudget(octets)
+    admission = WatchedAdmission(lambda: shared)
     numbers = count(1)
     unready: list[str] = []
     ports = ApiPorts(
         keys=Logins(Authenticator(lambda: shared), GuessLimiter()),
-        admission=Admission(lambda: shared, AdmissionLimits(1_000_000, 100_000)),
+        admission=admission,
         intake=intake,
         reading=reading,
         store=store,
@@ -276,7 +296,18 @@ async def _rig(
     async with httpx.AsyncClient(
         transport=transport, base_url="http://node.test"
     ) as client:
-        yield Rig(app, client, clock, store, intake, reading, budget, keys, unready)
+        yield Rig(
+            app=app,
+            client=client,
+            clock=clock,
+            store=store,
+            admission=admission,
+            intake=intake,
+            reading=reading,
+            budget=budget,
+            keys=keys,
+            unready=unready,
+        )
     # Whatever became of a request, the memory that it held is given back.
     assert budget.free == octets
 

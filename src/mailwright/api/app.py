@@ -1,6 +1,7 @@
 """The FastAPI application: routers, problems, the OpenAPI document and its page."""
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -15,7 +16,7 @@ from mailwright.api.ports import ApiPorts
 from mailwright.api.problems import Kind, add_handlers
 from mailwright.api.schemas import MessageIn
 
-_DESCRIPTION = """
+_DESCRIPTION: Final = """
 Submit messages, see what became of them, read events.
 
 Send `Authorization: Bearer mw_…` with a key from `mailwright key create`. Errors are
@@ -57,8 +58,28 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     _, schemas = models_json_schema(
         [(MessageIn, "validation")], ref_template="#/components/schemas/{model}"
     )
-    document["components"]["schemas"].update(schemas["$defs"])
+    components = document["components"]["schemas"]
+    components.update(schemas["$defs"])
+    for schema in components.values():
+        _describe_members(schema)
     document["x-problems"] = [
         {"type": kind.slug, "status": kind.status, "title": kind.title} for kind in Kind
     ]
     return document
+
+
+#: One entry of a docstring's ``Attributes:``, with its continuation lines.
+_ATTRIBUTE: Final = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
+
+
+def _describe_members(schema: dict[str, Any]) -> None:
+    """Move what a dataclass's docstring says of its attributes to the members."""
+    text = schema.get("description", "").replace("``", "`")
+    text, _, attributes = text.partition("\nAttributes:\n")
+    if not attributes:
+        return
+    schema["description"] = text.strip()
+    for name, meaning in _ATTRIBUTE.findall(attributes):
+        member = schema.get("properties", {}).get(name)
+        if member is not None:
+            member.setdefault("description", " ".join(meaning.split()))

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from fastapi import Request, Response
@@ -39,6 +40,7 @@ PATH: Final = "/v1/messages"
 JSON: Final = "application/json"
 RFC822: Final = "message/rfc822"
 _RETRY_AFTER_S: Final = 10
+_INLINE_ADDRESSES: Final = 64
 _T = TypeVar("_T")
 
 
@@ -80,24 +82,30 @@ class MessageDoor:
                     offer = offer_of_json(body, occasion)
                 return self._admitted(offer, occasion)
 
+            # An address costs as much as a kilobyte of text.
+            addresses = len(rcpt) + body.count(b"@")
+            is_large = (
+                len(body) > ports.limits.inline_octets or addresses > _INLINE_ADDRESSES
+            )
+            admitted = partial(_worked, work, is_large=is_large)
             if key is None:
-                return _created(*await self._accepted(len(body), work, None))
+                return _created(*await self._accepted(admitted, None))
             query = request.url.query
-            request_hash = await self._worked(
-                len(body), lambda: hash_request(media_type, query, body)
+            request_hash = await _worked(
+                lambda: hash_request(media_type, query, body), is_large=is_large
             )
             create = Create(credential.tenant, PATH, key, request_hash)
-            return await self._once(create, len(body), work)
+            return await self._once(create, admitted)
 
     async def _once(
-        self, create: Create, octets: int, work: Callable[[], Submission]
+        self, create: Create, admitted: Callable[[], Awaitable[Submission]]
     ) -> Response:
         with self._repeats.running(create):
             kept = await self._repeats.answer_to(create)
             if kept is not None:
                 return _replayed(kept)
             try:
-                return _created(*await self._accepted(octets, work, create))
+                return _created(*await self._accepted(admitted, create))
             except StoreConflictError:
                 # The first try's commit came after we had looked.
                 kept = await self._repeats.answer_to(create)
@@ -106,20 +114,13 @@ class MessageDoor:
                 return _replayed(kept)
 
     async def _accepted(
-        self, octets: int, work: Callable[[], Submission], create: Create | None
+        self, admitted: Callable[[], Awaitable[Submission]], create: Create | None
     ) -> tuple[str, str]:
         """Return the public id and the answer of what is now on stable storage."""
-        submission = await self._worked(octets, work)
-
-        def guards(accepted: Accepted) -> Sequence[Bound]:
-            assert create is not None  # noqa: S101  not called without one
-            answer = _answer(submission, accepted)
-            return keep(create, 201, answer, submission.accepted_at)
-
+        submission = await admitted()
+        guards = None if create is None else partial(_guards, create, submission)
         try:
-            accepted = await self._ports.intake.accept(
-                submission, None if create is None else guards
-            )
+            accepted = await self._ports.intake.accept(submission, guards)
         except NotAcceptedError as error:
             raise _not_accepted(error.reply) from error
         except PatienceOverError as error:
@@ -138,11 +139,17 @@ class MessageDoor:
             raise _refused(judged)
         return judged
 
-    async def _worked(self, octets: int, work: Callable[[], _T]) -> _T:
-        """Run ``work``; in a thread if it would hold the event loop for too long."""
-        if octets <= self._ports.limits.inline_octets:
-            return work()
-        return await asyncio.to_thread(work)
+
+async def _worked(work: Callable[[], _T], *, is_large: bool) -> _T:
+    """Run ``work``; in a thread if it would hold the event loop for too long."""
+    return await asyncio.to_thread(work) if is_large else work()
+
+
+def _guards(
+    create: Create, submission: Submission, accepted: Accepted
+) -> Sequence[Bound]:
+    """Return what commits with the message: the answer under its key."""
+    return keep(create, 201, _answer(submission, accepted), submission.accepted_at)
 
 
 def _created(ident: str, answer: str) -> Response:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Path as PathParam
 from fastapi.params import Depends as DependsParam
 from pydantic import TypeAdapter
 
@@ -75,7 +76,7 @@ def _add_post(router: APIRouter, door: MessageDoor, sender: DependsParam) -> Non
 
 def _add_get(router: APIRouter, ports: ApiPorts, reader: DependsParam) -> None:
     @router.get(
-        PATH + "/{ident}",
+        PATH + "/{id}",
         summary="See a message and its deliveries",
         responses={
             200: {"model": MessageRecord, "description": "The message"},
@@ -84,7 +85,8 @@ def _add_get(router: APIRouter, ports: ApiPorts, reader: DependsParam) -> None:
         response_model=None,
     )
     async def get_message(
-        ident: str, credential: Annotated[Credential, reader]
+        ident: Annotated[str, PathParam(alias="id", description="As given by `POST`")],
+        credential: Annotated[Credential, reader],
     ) -> Response:
         """Show each delivery with the reply of each attempt."""
         public = parse_public(ident, IdKind.MESSAGE)

@@ -185,7 +185,8 @@ class ApiLimits:
         recipients: of one message.
         read_s: for a request's body to arrive.
         budget_s: to wait for the memory to hold it.
-        inline_octets: bodies above this are worked on in a thread.
+        inline_octets: bodies above this, or with many addresses, are worked on in a
+            thread.
     """
 
     request_octets: int = 27_000_000

@@ -255,6 +255,9 @@ def test_the_document_describes_bodies_keys_and_problems() -> None:
         assert post["security"] == [{"key": []}]
         assert "/docs" not in document["paths"]
         assert len(document["x-problems"]) == len(ProblemKind)
+        delivery = schemas["DeliveryRecord"]
+        assert delivery["description"] == "One delivery of a message."
+        assert delivery["properties"]["state"]["description"].startswith("queued, ")
         for reference in references(document):
             name = reference.removeprefix("#/components/schemas/")
             assert name in schemas, reference

@@ -450,6 +450,7 @@ class TestSizes:
             }
             response = await rig.post(with_values(attachments=[attachment]))
             assert response.status_code == 201
+            assert rig.admission.were_inline == [False]
             # The same rules hold there, and errors come back as they do inline.
             response = await rig.post(with_values(to=["b"], attachments=[attachment]))
             assert fields_of(problem(response, 422, "invalid-fields")) == [
@@ -457,6 +458,20 @@ class TestSizes:
             ]
 
         drive(test, limits=ApiLimits(inline_octets=100))
+
+
+def test_many_recipients_are_worked_on_away_from_the_loop() -> None:
+    async def test(rig: Rig) -> None:
+        many = [f"user{number}@example.org" for number in range(1000)]
+        response = await rig.post(with_values(to=[], bcc=many))
+        assert [each["address"] for each in response.json()["recipients"]] == many
+        query = "?" + "&".join(f"rcpt={each}" for each in many[:100])
+        assert (await rig.post_raw(RAW, query=query)).status_code == 201
+        assert len(rig.intake.submissions[-1].envelope.recipients) == 100
+        assert (await rig.post(SMALL)).status_code == 201
+        assert rig.admission.were_inline == [False, False, True]
+
+    drive(test)
 
 
 @pytest.mark.parametrize(

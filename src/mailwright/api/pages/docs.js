@@ -121,7 +121,7 @@ function members(name, schema) {
   const isEither = shown !== schema;
   return [
     element("h2", { id: `schema-${name}` }, name),
-    ...prose((schema.description || "").replace(/Attributes:[\s\S]*$/, "")),
+    ...prose(schema.description),
     isEither ? element("p", { class: "dim" }, "A string, or an object with:") : "",
     rows.length ? table(["member", "type", ""], rows) : element("p", {}, ...typeOf(schema)),
   ];
