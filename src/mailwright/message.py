@@ -132,10 +132,11 @@ def from_mailbox(found: Iterable[Field]) -> Address | FromFault:
     value = unfold(from_fields[0].value)
     if len(value) > MAX_FROM_OCTETS:
         return FromFault.TOO_LONG
+    plain = _PLAIN.fullmatch(value)
+    if plain is not None:
+        return _usable(plain[1] or plain[2])
     tokens = _tokenize(value)
-    if tokens is None:
-        return FromFault.SYNTAX
-    return _one_mailbox(tokens)
+    return FromFault.SYNTAX if tokens is None else _one_mailbox(tokens)
 
 
 def _section_end(header: bytes) -> int:
@@ -160,6 +161,15 @@ class _Token(NamedTuple):
     text: bytes
 
 
+# The plain forms that nearly all mail has, at a tenth of the cost: no comments, no CFWS
+# inside the brackets, ASCII. Whatever this matches, the tokens must say the same.
+_DOT_ATOM: Final = rb"[\w!#$%&'*+/=?^`{|}~-]++(?:\.[\w!#$%&'*+/=?^`{|}~-]++)*+"
+_PLAIN: Final = re.compile(
+    rb"(?:[\w!#$%%&'*+/=?^`{|}~. \t-]++|\"[ !#-\[\]-~]*+\")*+<(%b@%b)>|(%b@%b)"
+    % ((_DOT_ATOM,) * 4),
+    re.ASCII,
+)
+
 _OPENING: Final = _Token(_Kind.SPECIAL, b"<")
 _CLOSING: Final = _Token(_Kind.SPECIAL, b">")
 _AT_SIGN: Final = _Token(_Kind.SPECIAL, b"@")
@@ -172,7 +182,7 @@ _TOKEN: Final = re.compile(
 _COMMENT_STEP: Final = re.compile(
     rb"[^\x00-\x08\x0a-\x1f\x7f()\\]++|\\[\t -~\x80-\xff]|[()]"
 )
-_ENCODED_WORD: Final = re.compile(rb"=\?.*\?=")
+_ENCODED_WORD: Final = re.compile(rb"=\?.*\?=@")
 
 
 def _tokenize(value: bytes) -> list[_Token] | None:
@@ -246,11 +256,13 @@ def _addr_spec(tokens: Sequence[_Token]) -> Address | FromFault:
     is_quoted = len(local) == 1 and local[0].kind is _Kind.QUOTED
     if not (is_quoted or _is_dot_atom(local)) or not _is_dot_atom(domain):
         return FromFault.SYNTAX
-    local_part = b"".join(token.text for token in local)
-    if _ENCODED_WORD.fullmatch(local_part):
+    return _usable(b"".join(token.text for token in tokens))
+
+
+def _usable(octets: bytes) -> Address | FromFault:
+    if _ENCODED_WORD.match(octets):
         # Some readers decode it and then see another address (RFC 2047 §5 forbids it).
         return FromFault.ADDRESS
-    octets = local_part + b"@" + b"".join(token.text for token in domain)
     try:
         return parse_address(octets.decode())
     except (AddressError, UnicodeDecodeError):

@@ -4,7 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailwright.address import Address
-from mailwright.message import CRLF, FromFault, defects, fields, from_mailbox, split
+from mailwright.message import (
+    CRLF,
+    FromFault,
+    _one_mailbox,
+    _tokenize,
+    defects,
+    fields,
+    from_mailbox,
+    split,
+    unfold,
+)
 
 HEADERISH = st.lists(
     st.sampled_from(
@@ -41,6 +51,24 @@ def test_a_header_is_all_fields_exactly_when_it_has_no_defects(octets):
     header, _ = split(octets)
     covered = sum(field.end - field.start for field in fields(header))
     assert (covered == len(header) - 2) == (defects(header) == ())
+
+
+MAILBOXISH = st.lists(
+    st.sampled_from(
+        [
+            *(bytes([octet]) for octet in b'a.@<>" ,:\\_[\t'),
+            *(b"B c", b'"x,"', b"<a.b@c.de>", b"a@b.cd", b"=?q?=", b"(c)", b"\xc3\xa9"),
+        ]
+    ),
+    max_size=8,
+).map(b"".join)
+
+
+@given(MAILBOXISH)
+def test_the_short_way_to_an_author_gives_what_the_grammar_gives(value):
+    tokens = _tokenize(unfold(value))
+    slow = FromFault.SYNTAX if tokens is None else _one_mailbox(tokens)
+    assert from_mailbox(fields(b"From: " + value + b"\r\n\r\n")) == slow
 
 
 @given(HEADERISH)

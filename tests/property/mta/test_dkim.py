@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 
 from mailwright.accounts.signing_keys import DkimSecret
 from mailwright.message import split
-from mailwright.mta.dkim.canonical import relaxed_body, relaxed_field
+from mailwright.mta.dkim.canonical import (
+    relaxed_body,
+    relaxed_field,
+    relaxed_pieces,
+)
 from mailwright.mta.dkim.records import parse_record, record_text
 from mailwright.mta.dkim.signing import SIGNED_FIELDS, sign
 
@@ -54,6 +58,12 @@ def test_the_relaxed_body_is_that_of_rfc_6376_section_3_4_4(body):
     literal = re.sub(rb"[ \t]+", b" ", literal)
     literal = re.sub(rb"(?:\r\n)+\Z", b"", literal)
     assert relaxed_body(body) == (literal + b"\r\n" if literal else b"")
+
+
+@given(RAGGED | SPACED, st.integers(1, 20))
+def test_working_piece_by_piece_changes_nothing(body, octets):
+    whole = b"".join(relaxed_pieces(body, octets=1000))
+    assert b"".join(relaxed_pieces(body, octets=octets)) == whole
 
 
 @given(VALUES | RAGGED)

@@ -5,6 +5,7 @@ fields before, without the removed, with the added; the same input gives the sam
 """
 
 import email
+import re
 from binascii import a2b_qp
 from collections import Counter
 from datetime import UTC, datetime
@@ -163,6 +164,14 @@ def test_the_same_input_gives_the_same_octets(header, content):
     # What was edited needs no editing: a second pass only repeats what it keeps.
     again = edit_for_receiver(sent[0], sent[1], has_8bitmime=False)
     assert again[:2] == sent[:2]
+
+
+@given(HEADER_FIELDS, CONTENTS)
+def test_line_ends_stay_whole(header, content):
+    header, body = whole(header, content)
+    stored = edit_for_storing(header, body, date=AT, message_id="<1@x.yz>")
+    sent = edit_for_receiver(stored.header, stored.body, has_8bitmime=False)
+    assert not re.search(rb"(?<!\r)\n|\r(?!\n)", sent[0] + sent[1])
 
 
 @given(HEADER_FIELDS, CONTENTS)

@@ -123,4 +123,4 @@ def value_of(signature: Field) -> bytes:
 def test_bodies_made_to_be_slow_take_time_in_proportion(body):
     started = time.process_time()
     relaxed_body(body)
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 1.0
