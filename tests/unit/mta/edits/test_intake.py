@@ -35,7 +35,7 @@ def test_a_given_field_without_its_crlf_is_a_bug():
     with pytest.raises(ValueError, match="CRLF"):
         stored(b"\r\n", prepend=(b"Received: 1",))
     with pytest.raises(ValueError, match="time zone"):
-        stored(b"\r\n", date=datetime(2026, 1, 1))  # noqa: DTZ001  the point of it
+        stored(b"\r\n", date=datetime(2026, 1, 1))
 
 
 @pytest.mark.parametrize(
