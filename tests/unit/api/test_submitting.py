@@ -145,7 +145,7 @@ BAD_FIELDS: list[tuple[list[str], dict[str, Any]]] = [
     ),
     (["to[1].address"], with_values(to=["b@example.org", "b@[127.0.0.1]"])),
     (["to[0].address"], with_values(to=["a@x.org,b@x.org"])),
-    (["to[0].adress", "to[0].address"], with_values(to=[{"adress": "b@example.org"}])),
+    (["to[0].mail", "to[0].address"], with_values(to=[{"mail": "b@example.org"}])),
     (["to[0].name"], with_values(to=[{"address": "b@x.org", "name": "a\u2028b"}])),
     (["to"], with_values(to="b@example.org")),
     (["to"], with_values(to=[])),
