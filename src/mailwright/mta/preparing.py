@@ -37,7 +37,7 @@ class Prepared:
     """A message as one receiver gets it.
 
     Attributes:
-        content: the signed octets, before dot-stuffing; they end as the body ends.
+        content: the signed octets, before dot-stuffing; they end in CRLF.
         has_8bit: some octet is above 127: declare BODY=8BITMIME if it is offered.
         edits: what was changed, or deliberately left, for this receiver.
     """
@@ -92,8 +92,11 @@ class Preparer:
             )
         except UnsignableError as error:
             return _must_wait(str(error))
+        # The CRLF before the final dot is the body's (RFC 5321 §4.1.1.4); to DKIM it is
+        # there already.
+        end = b"" if not body or body.endswith(b"\r\n") else b"\r\n"
         has_8bit = not (body.isascii() and header.isascii())
-        return Prepared(b"".join((signatures, header, body)), has_8bit, edits)
+        return Prepared(b"".join((signatures, header, body, end)), has_8bit, edits)
 
 
 def _must_wait(reason: str) -> Reply:

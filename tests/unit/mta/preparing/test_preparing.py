@@ -78,6 +78,16 @@ def test_the_content_is_the_stored_octets_below_a_signature(secret):
     assert found.edits == ()
 
 
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [(b"", b""), (b"text", b"text\r\n"), (b"text \r\n", b"text \r\n")],
+)
+def test_the_last_line_ends_in_crlf(body, sent, secret):
+    found = prepared(Preparer(Keys(secret)), replace(PARCEL, body=body))
+    assert found.content.endswith(PARCEL.header + sent)
+    assert verifies(found.content, secret)
+
+
 def test_the_signature_is_dated_with_the_acceptance(secret):
     found = prepared(Preparer(Keys(secret)), PARCEL)
     assert b"; t=1767323045;" in found.content
