@@ -39,8 +39,6 @@ IPAddress: TypeAlias = IPv4Address | IPv6Address
 MAX_ADDRESSES: Final = 5
 #: Of these, so many may answer and refuse: the hosts of a site mostly agree.
 MAX_REFUSALS: Final = 2
-#: For all questions to DNS of one dial.
-RESOLVE_S: Final = 20.0
 
 #: What carries an IPv4 address inside: NAT64 (RFC 6052 §2.1).
 _NAT64: Final = IPv6Network("64:ff9b::/96")
@@ -59,11 +57,14 @@ class DialSettings:
     """Bounds of dialling. Seconds.
 
     Attributes:
+        resolve_s: for all questions to DNS of one dial.
         connect_s: for TCP to one address.
         tls_s: for one handshake.
+        tick_s: between two looks at a deadline.
         smtp: for replies.
     """
 
+    resolve_s: float = 20
     connect_s: float = 30
     tls_s: float = 30
     tick_s: float = TICK_S
@@ -123,7 +124,7 @@ class Dialer:
         if isinstance(terms, Reply):
             return terms
         why = local_reply(451, "4.4.4", "site has no hosts", Phase.CONNECT)
-        resolve_by = self._clock.steady() + RESOLVE_S
+        resolve_by = self._clock.steady() + self._settings.resolve_s
         addresses_left, refusals_left = MAX_ADDRESSES, MAX_REFUSALS
         for hop in in_order(site, self._random):
             patience_s = resolve_by - self._clock.steady()

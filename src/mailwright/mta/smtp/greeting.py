@@ -150,10 +150,6 @@ class Greeting:
         self.extensions = NO_EXTENSIONS
         return self._say_ehlo()
 
-    def refuse(self, code: int, enhanced: str, text: str) -> None:
-        """End with a reply of our own."""
-        self._refuse(local_reply(code, enhanced, text, self.phase))
-
     def _move(self, step: Step) -> None:
         assert step in _NEXT[self.step], f"{self.step} does not lead to {step}"
         self.step = step

@@ -186,9 +186,10 @@ class Pipeline:
 
     @property
     def content_octets(self) -> int:
-        """Octets of the content that is going out; 0 when none is."""
-        if self._flights and (flight := self._flights[0]).is_sending:
-            return 0 if flight.is_handed else len(flight.transaction.wire)
+        """Octets of the content of which the end was not handed out yet, else 0."""
+        for flight in self._flights:
+            if flight.is_sending and not flight.is_handed and flight.failure is None:
+                return len(flight.transaction.wire)
         return 0
 
     def offer(self, transaction: Transaction) -> Ended | None:
@@ -292,11 +293,9 @@ class Pipeline:
     def _may_start(self) -> bool:
         if not self._awaiting:
             return True
-        if self._needs_reset or self._awaiting[-1][0] is Step.RSET:
-            return False
-        return (
-            self._mode is Pipelining.TRANSACTIONS and self._awaiting[-1][0] is Step.DOT
-        )
+        # Behind a dot, which ends a transaction whatever its reply: no RSET is due.
+        last, _ = self._awaiting[-1]
+        return self._mode is Pipelining.TRANSACTIONS and last is Step.DOT
 
     def _start(self, flight: _Flight) -> None:
         self.started += 1
@@ -315,8 +314,7 @@ class Pipeline:
         )
 
     def _say(self, command: bytes, step: Step, flight: _Flight | None) -> None:
-        if not self._awaiting:
-            self.progress += 1
+        self.progress += 1
         self._output.append((command, None))
         self._awaiting.append((step, flight))
 

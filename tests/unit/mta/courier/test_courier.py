@@ -679,3 +679,55 @@ def test_mail_leaves_from_the_address_of_its_source(drive: Drive) -> None:
             assert reply.phase is Phase.CONNECT
 
     drive(test)
+
+
+def test_dns_that_does_not_answer_is_given_up(drive: Drive) -> None:
+    class Mute(Names):
+        async def addresses(self, host: str, *, want_v6: bool = False) -> AddressAnswer:
+            await asyncio.Event().wait()
+            raise NotImplementedError
+
+    async def test() -> None:
+        post = Post(names=Mute(), settings=DialSettings(resolve_s=0.05))
+        hops = [Hop(f"mx{n}.example.com", 25) for n in range(3)]
+        reply = await post.courier().carry(site(*hops), SOURCE, ListFeed([parcel(1)]))
+        assert reply is not None
+        assert (reply.enhanced, reply.text) == (
+            "4.4.3",
+            "mx2.example.com: DNS took too long",
+        )
+
+    drive(test)
+
+
+def test_cancelling_a_greeting_drops_the_connection(drive: Drive) -> None:
+    async def test() -> None:
+        feed = ListFeed([parcel(1)])
+        async with ScriptedReceiver(Behaviour(replies={"EHLO": SILENCE})) as receiver:
+            carrying = asyncio.ensure_future(
+                Post().courier().carry(site(hop(receiver)), SOURCE, feed)
+            )
+            await receiver.at("EHLO").wait()
+            carrying.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await carrying
+        assert feed.taken == 0
+
+    drive(test)
+
+
+def test_a_feed_that_fails_leaves_nothing_unsettled(drive: Drive) -> None:
+    class Broken(ListFeed):
+        async def take(self, want: int) -> Sequence[Parcel]:
+            if self.taken:
+                raise RuntimeError("the store is gone")
+            return await super().take(want)
+
+    async def test() -> None:
+        feed = Broken([parcel(1)])
+        async with ScriptedReceiver(Behaviour(replies={"MAIL": SILENCE})) as receiver:
+            with pytest.raises(RuntimeError):
+                await Post().courier().carry(site(hop(receiver)), SOURCE, feed)
+        assert feed.ends() == [(1, End.NOT_OFFERED)]
+
+    drive(test)

@@ -48,6 +48,6 @@ def test_our_own_idle_time_is_not_the_receivers() -> None:
 def test_offering_to_a_busy_receiver_does_not_reset_its_time() -> None:
     window = Window()
     window.began(0.0, 0)
-    window.began(9.9, 1)
+    window.began(9.999, 1)
     window.ended(10.0)
     assert window.size == LEAST
