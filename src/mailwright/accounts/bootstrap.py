@@ -209,9 +209,11 @@ class _Plan:
             created_at=self._at,
             retired_at=None,
         )
-        for selector in (domain.selector, *(key.selector for key in domain.extra_keys)):
+        extra = {key.selector: key for key in domain.extra_keys}
+        for selector in (domain.selector, *extra):
             if selector is None:
                 continue
+            section = extra.get(selector)
             key = self._secrets.signing_keys[domain.domain, selector]
             sealed_key, row = self._sealed(
                 Purpose.DKIM, key.der, self._tenants[domain.tenant]
@@ -223,6 +225,8 @@ class _Plan:
                 algorithm=key.algorithm,
                 sealed_key=sealed_key,
                 is_primary=int(selector == domain.selector),
+                signs_too=int(section is not None and section.signs),
+                signing_domain=(section and section.domain) or domain.domain,
                 created_at=self._at,
                 retired_at=None,
                 revoked_at=None,

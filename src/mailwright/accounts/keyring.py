@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,8 @@ from mailwright.accounts.sealing import (
 from mailwright.accounts.signing_keys import DkimSecret, SigningKeyError, read_der
 from mailwright.accounts.statements import SELECT_ANY_SEALED
 from mailwright.accounts.subjects import SubjectKey
-from mailwright.accounts.tables import dkim_keys, sealed_keys, sending_domains
+from mailwright.accounts.tables import dkim_keys, sealed_keys
+from mailwright.clock import to_micros
 from mailwright.errors import MailwrightError
 from mailwright.ids import SendingDomainId
 from mailwright.store.ports import UnitStore
@@ -45,14 +47,16 @@ _DKIM = Query(
     "sealed DKIM keys",
     select(
         dkim_keys.c.sending_domain,
-        sending_domains.c.domain,
+        dkim_keys.c.signing_domain,
         dkim_keys.c.selector,
         dkim_keys.c.algorithm,
+        dkim_keys.c.is_primary,
+        dkim_keys.c.signs_too,
+        dkim_keys.c.created_at,
+        dkim_keys.c.retired_at,
         dkim_keys.c.revoked_at,
         sealed_keys.c.sealed,
-    )
-    .join(sending_domains, sending_domains.c.id == dkim_keys.c.sending_domain)
-    .join(sealed_keys, sealed_keys.c.id == dkim_keys.c.sealed_key),
+    ).join(sealed_keys, sealed_keys.c.id == dkim_keys.c.sealed_key),
 )
 
 
@@ -65,8 +69,34 @@ class _SealedDkim:
     domain: str
     selector: str
     algorithm: str
+    is_primary: bool
+    signs_too: bool
+    created_at: int
+    retired_at: int | None
     is_revoked: bool
     sealed: bytes
+
+    def signs_beside(self, accepted_at: int) -> bool:
+        """Whether it is a second signature of what was accepted at ``accepted_at``."""
+        return (
+            self.signs_too
+            and not self.is_revoked
+            and self.created_at <= accepted_at
+            and (self.retired_at is None or self.retired_at > accepted_at)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeys:
+    """What signs a message.
+
+    Attributes:
+        keys: the aligned key first.
+        note: what to report; not empty when another key than the row's signs.
+    """
+
+    keys: tuple[DkimSecret, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +187,43 @@ class KeyRing:
             return f"the DKIM key {selector} of {found.domain} does not open"
         return ""
 
+    def keys_for(
+        self, sending_domain: SendingDomainId, selector: str, accepted_at: datetime
+    ) -> SigningKeys | str:
+        """Return what signs a message that was accepted with ``selector``, or why not.
+
+        A revoked key is replaced by the domain's primary one, and the note says so;
+        second signatures are those that were in force at ``accepted_at``, so that a
+        retry is signed alike.
+        """
+        key, note = self.dkim_key(sending_domain, selector), ""
+        if key is None:
+            why = self.why_no_key(sending_domain, selector)
+            key = self._replacement(sending_domain, selector)
+            if key is None:
+                return why
+            note = f"signed with {key.selector}: {why}"
+        beside = [
+            self.dkim_key(sending_domain, found.selector)
+            for (domain, _), found in self._contents.dkim.items()
+            if domain == sending_domain
+            and found.selector != key.selector
+            and found.signs_beside(to_micros(accepted_at))
+        ]
+        return SigningKeys((key, *(each for each in beside if each is not None)), note)
+
+    def _replacement(
+        self, sending_domain: SendingDomainId, selector: str
+    ) -> DkimSecret | None:
+        """Return the primary key in place of a revoked one; of no other."""
+        revoked = self._contents.dkim.get((sending_domain, selector))
+        if revoked is None or not revoked.is_revoked:
+            return None
+        for (domain, other), found in self._contents.dkim.items():
+            if domain == sending_domain and found.is_primary and not found.is_revoked:
+                return self.dkim_key(sending_domain, other)
+        return None
+
     def password(self, sealed_id: int) -> Secret:
         """Return a smarthost's password.
 
@@ -189,8 +256,19 @@ async def _read_contents(store: UnitStore) -> _Contents:
 
 
 def _sealed_dkim(row: Row) -> tuple[tuple[SendingDomainId, str], _SealedDkim]:
-    sending_domain, domain, selector, algorithm, revoked_at, sealed = row
-    value = _SealedDkim(domain, selector, algorithm, revoked_at is not None, sealed)
+    sending_domain, domain, selector, algorithm, *flags, revoked_at, sealed = row
+    is_primary, signs_too, created_at, retired_at = flags
+    value = _SealedDkim(
+        domain,
+        selector,
+        algorithm,
+        bool(is_primary),
+        bool(signs_too),
+        created_at,
+        retired_at,
+        revoked_at is not None,
+        sealed,
+    )
     return (SendingDomainId(sending_domain), selector), value
 
 

@@ -83,6 +83,8 @@ dkim_keys = Table(
     Column("algorithm", Text, nullable=False),  # rsa-sha256 | ed25519-sha256
     Column("sealed_key", Big, nullable=False),
     Column("is_primary", SmallInteger, nullable=False),
+    Column("signs_too", SmallInteger, nullable=False),  # a second signature
+    Column("signing_domain", Text, nullable=False),  # d=
     Column("created_at", Big, nullable=False),
     Column("retired_at", Big),  # signs what was accepted before
     Column("revoked_at", Big),  # signs nothing

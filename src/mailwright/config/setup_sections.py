@@ -237,6 +237,18 @@ class DkimKeySection(Section):
         example="keys/example.com.s2.pem",
         reads=True,
     )
+    signs: bool = setting(
+        False,
+        text="Whether it makes a second signature from now on, beside the domain's own: an "
+        "Ed25519 key, or a key of the infrastructure's domain.",
+        example=True,
+    )
+    domain: Domain | None = setting(
+        None,
+        text="Domain of its record (d=), for a key of the infrastructure; absent: the "
+        "sending domain.",
+        example="mail.example.net",
+    )
 
 
 class SendingDomainSection(Section):
@@ -273,7 +285,7 @@ class SendingDomainSection(Section):
     )
     extra_keys: tuple[DkimKeySection, ...] = setting(
         (),
-        text="Further keys that are kept ready, such as the next one.",
+        text="Further keys: kept ready, such as the next one, or signing too.",
         example=[],
         max_length=10,
     )

@@ -8,9 +8,10 @@ sent: its reply says why, and it waits.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
-from mailwright.accounts.signing_keys import DkimSecret
+from mailwright.accounts.keyring import SigningKeys
 from mailwright.attempt import Parcel
 from mailwright.ids import MessageId, SendingDomainId
 from mailwright.mta.dkim.signing import UnsignableError, sign_all
@@ -19,16 +20,12 @@ from mailwright.reply import Phase, Reply, local_reply
 
 
 class Keys(Protocol):
-    """Where signing keys come from; asked from several threads at once."""
+    """The key ring, as far as signing goes."""
 
-    def dkim_key(
-        self, sending_domain: SendingDomainId, selector: str
-    ) -> DkimSecret | None:
-        """Return the key, or ``None`` when there is none that may sign now."""
-        ...
-
-    def why_no_key(self, sending_domain: SendingDomainId, selector: str) -> str:
-        """Return why :meth:`dkim_key` has nothing, for people."""
+    def keys_for(
+        self, sending_domain: SendingDomainId, selector: str, accepted_at: datetime
+    ) -> SigningKeys | str:
+        """Return what signs, the aligned key first, or why the mail must wait."""
         ...
 
 
@@ -50,12 +47,10 @@ class Prepared:
 class Preparer:
     """Edits and signs. Has no state of its own: use one from any number of threads."""
 
-    __slots__ = ("_keys", "_second")
+    __slots__ = ("_keys",)
 
-    def __init__(self, keys: Keys, *, second: DkimSecret | None = None) -> None:
-        """Sign with ``keys``, and with ``second`` (the node's own domain) besides."""
+    def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._second = second
 
     def prepare(
         self, parcels: Sequence[Parcel], *, has_8bitmime: bool
@@ -76,22 +71,23 @@ class Preparer:
         return outcomes
 
     def _prepare(self, parcel: Parcel, *, has_8bitmime: bool) -> Prepared | Reply:
-        key = self._keys.dkim_key(parcel.sending_domain, parcel.selector)
-        if key is None:
-            return _must_wait(
-                self._keys.why_no_key(parcel.sending_domain, parcel.selector)
-            )
+        found = self._keys.keys_for(
+            parcel.sending_domain, parcel.selector, parcel.accepted_at
+        )
+        if isinstance(found, str):
+            return _must_wait(found)
         header, body, edits = edit_for_receiver(
             parcel.header, parcel.body, has_8bitmime=has_8bitmime
         )
-        # The aligned signature stands on top: some receivers read only the first few.
-        keys = (key,) if self._second is None else (key, self._second)
         try:
+            # The aligned signature stands on top: some receivers read only the first.
             signatures = sign_all(
-                header, body, keys, signed_at=int(parcel.accepted_at.timestamp())
+                header, body, found.keys, signed_at=int(parcel.accepted_at.timestamp())
             )
         except UnsignableError as error:
             return _must_wait(str(error))
+        if found.note:
+            edits = (*edits, found.note)
         # The CRLF before the final dot is the body's (RFC 5321 §4.1.1.4); to DKIM it is
         # there already.
         end = b"" if not body or body.endswith(b"\r\n") else b"\r\n"

@@ -1,6 +1,7 @@
 import shutil
 import sqlite3
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,20 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from fakes.node_folder import NodeFolder
 from mailwright.accounts import keyring as keyring_module
-from mailwright.accounts.keyring import KeyRing, KeyRingError, unlock
+from mailwright.accounts.keyring import (
+    KeyRing,
+    KeyRingError,
+    SigningKeys,
+    unlock,
+)
 from mailwright.accounts.live import LiveSettings
 from mailwright.accounts.sealing import NodeKeyError, Sealer, SealError
 from mailwright.accounts.signing_keys import PrivateKey, read_der
 from mailwright.ids import SendingDomainId
 from mailwright.store.store import Store
+
+#: After the folder was set up.
+NOW = datetime.now(UTC) + timedelta(days=1)
 
 
 async def _nothing(store: Store, live: LiveSettings) -> None:
@@ -23,7 +32,7 @@ async def _nothing(store: Store, live: LiveSettings) -> None:
 def _changed(node: NodeFolder, statement: str) -> None:
     database = sqlite3.connect(node.database)
     with database:
-        assert database.execute(statement).rowcount == 1
+        assert database.execute(statement).rowcount >= 1
     database.close()
 
 
@@ -248,3 +257,60 @@ def test_a_copy_of_the_database_alone_opens_nothing(
         assert live.keys.dkim_key(domain, "s1") is not None
 
     thief.drive(body)
+
+
+def test_a_revoked_key_is_replaced_by_the_primary_one(node: NodeFolder) -> None:
+    node.drive_set_up(_nothing)
+    _changed(node, "UPDATE dkim_keys SET revoked_at = 1 WHERE selector = 's2'")
+
+    async def body(store: Store, live: LiveSettings) -> None:
+        domain = live.directory().sending_domains["example.com"].id
+        found = live.keys.keys_for(domain, "s2", NOW)
+        assert isinstance(found, SigningKeys)
+        assert [key.selector for key in found.keys] == ["s1"]
+        assert (
+            found.note == "signed with s1: the DKIM key s2 of example.com was revoked"
+        )
+        assert isinstance(live.keys.keys_for(domain, "s9", NOW), str)
+
+    node.drive_set_up(body)
+
+
+def test_with_the_primary_key_revoked_too_mail_waits(node: NodeFolder) -> None:
+    node.drive_set_up(_nothing)
+    _changed(node, "UPDATE dkim_keys SET revoked_at = 1")
+
+    async def body(store: Store, live: LiveSettings) -> None:
+        domain = live.directory().sending_domains["example.com"].id
+        why = live.keys.keys_for(domain, "s1", NOW)
+        assert why == "the DKIM key s1 of example.com was revoked"
+
+    node.drive_set_up(body)
+
+
+@pytest.mark.parametrize(
+    ("change", "selectors"),
+    [
+        ("signs_too = 1, signing_domain = 'infra.example'", ["s1", "s2"]),
+        ("signs_too = 0", ["s1"]),
+        ("signs_too = 1, created_at = 9000000000000000", ["s1"]),
+        ("signs_too = 1, retired_at = 1", ["s1"]),
+        ("signs_too = 1, retired_at = 9000000000000000", ["s1", "s2"]),
+        ("signs_too = 1, revoked_at = 1", ["s1"]),
+    ],
+)
+def test_second_signatures_are_those_in_force_at_acceptance(
+    node: NodeFolder, change: str, selectors: list[str]
+) -> None:
+    node.drive_set_up(_nothing)
+    _changed(node, f"UPDATE dkim_keys SET {change} WHERE selector = 's2'")
+
+    async def body(store: Store, live: LiveSettings) -> None:
+        domain = live.directory().sending_domains["example.com"].id
+        found = live.keys.keys_for(domain, "s1", NOW)
+        assert isinstance(found, SigningKeys)
+        assert [key.selector for key in found.keys] == selectors
+        if "infra" in change:
+            assert found.keys[1].domain == "infra.example"
+
+    node.drive_set_up(body)

@@ -7,6 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
+from mailwright.accounts.keyring import SigningKeys
 from mailwright.accounts.signing_keys import DkimSecret
 from mailwright.attempt import Parcel
 from mailwright.ids import DeliveryId, MessageId, SendingDomainId
@@ -35,20 +36,23 @@ PARCEL = Parcel(
 
 
 class Keys:
-    """A key ring with one key, that counts how often it is asked."""
+    """A key ring with one key and those beside it; counts how often it is asked."""
 
-    def __init__(self, secret: DkimSecret | None) -> None:
+    def __init__(
+        self, secret: DkimSecret | None, *beside: DkimSecret, note: str = ""
+    ) -> None:
         self.secret = secret
+        self.beside = beside
+        self.note = note
         self.asked = 0
 
-    def dkim_key(
-        self, sending_domain: SendingDomainId, selector: str
-    ) -> DkimSecret | None:
+    def keys_for(
+        self, sending_domain: SendingDomainId, selector: str, accepted_at: datetime
+    ) -> SigningKeys | str:
         self.asked += 1
-        return self.secret if (sending_domain, selector) == (7, "s1") else None
-
-    def why_no_key(self, sending_domain: SendingDomainId, selector: str) -> str:
-        return f"no key {selector} of {sending_domain}"
+        if self.secret is None or (sending_domain, selector) != (7, "s1"):
+            return f"no key {selector} of {sending_domain}"
+        return SigningKeys((self.secret, *self.beside), self.note)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +158,7 @@ def test_a_second_signature_stands_below_the_aligned_one(secret):
     second = DkimSecret(
         "ed25519-sha256", "node.example", "n1", Ed25519PrivateKey.generate()
     )
-    found = prepared(Preparer(Keys(secret), second=second), PARCEL)
+    found = prepared(Preparer(Keys(secret, second)), PARCEL)
     header = found.content[: found.content.index(b"\r\n\r\n") + 4]
     signatures = find(fields(header), b"dkim-signature")
     assert [b"d=example.com" in each.value for each in signatures] == [True, False]
@@ -178,3 +182,8 @@ def test_many_threads_may_share_one_preparer(secret):
             lambda parcel: preparer.prepare([parcel], has_8bitmime=True)[0], parcels
         )
         assert list(together) == alone
+
+
+def test_another_key_in_place_of_a_revoked_one_is_reported(secret):
+    keys = Keys(secret, note="signed with s1: the DKIM key s0 was revoked")
+    assert prepared(Preparer(keys), PARCEL).edits == (keys.note,)

@@ -80,6 +80,8 @@ CREATE TABLE dkim_keys (
   algorithm TEXT NOT NULL,
   sealed_key BIGINT NOT NULL,
   is_primary SMALLINT NOT NULL,
+  signs_too SMALLINT NOT NULL,
+  signing_domain TEXT NOT NULL,
   created_at BIGINT NOT NULL,
   retired_at BIGINT,
   revoked_at BIGINT,

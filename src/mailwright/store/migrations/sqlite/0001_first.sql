@@ -80,6 +80,8 @@ CREATE TABLE dkim_keys (
   algorithm TEXT NOT NULL,
   sealed_key INTEGER NOT NULL,
   is_primary SMALLINT NOT NULL,
+  signs_too SMALLINT NOT NULL,
+  signing_domain TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   retired_at INTEGER,
   revoked_at INTEGER,
