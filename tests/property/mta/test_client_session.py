@@ -122,7 +122,7 @@ class Server:
 
 
 @given(st.sampled_from(list(Pipelining)), scripts, cuts)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_a_session_does_not_depend_on_how_the_stream_is_cut(
     mode: Pipelining, script: list[bytes], places: list[int]
 ) -> None:
@@ -134,7 +134,7 @@ def test_a_session_does_not_depend_on_how_the_stream_is_cut(
 
 
 @given(st.sampled_from(list(Pipelining)), scripts, streams, cuts)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_every_transaction_ends_once_whatever_the_server_says(
     mode: Pipelining, script: list[bytes], garbage: bytes, places: list[int]
 ) -> None:

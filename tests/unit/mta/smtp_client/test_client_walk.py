@@ -176,12 +176,12 @@ def check(mode: Pipelining, script: str) -> None:
 
 
 @pytest.mark.parametrize("mode", list(Pipelining))
-def test_every_script_of_seven_moves_ends_as_the_model_says(mode: Pipelining) -> None:
+def test_every_script_of_six_moves_ends_as_the_model_says(mode: Pipelining) -> None:
     count = 0
-    for script in scripts(mode, "", 7):
+    for script in scripts(mode, "", 6):
         check(mode, script)
         count += 1
-    assert count > 1_500
+    assert count > 800
 
 
 @pytest.mark.parametrize("mode", list(Pipelining))
