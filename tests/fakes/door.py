@@ -90,6 +90,7 @@ class FakeIntake:
     def __init__(self) -> None:
         self.accepted: list[Submission] = []
         self.begun = 0
+        self.has_begun = asyncio.Event()
         self.gate: asyncio.Event | None = None
         self.error: Exception | None = None
 
@@ -97,6 +98,7 @@ class FakeIntake:
         self, submission: Submission, guards: Sequence[Bound] = ()
     ) -> Accepted:
         self.begun += 1
+        self.has_begun.set()
         if self.gate is not None:
             await self.gate.wait()
         if self.error is not None:

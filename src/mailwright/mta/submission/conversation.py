@@ -375,17 +375,18 @@ class Conversation:
     def _watch(self) -> None:
         """Look whether the deadline has passed; look again later."""
         now = self._loop.time()
-        interval_s = self._settings.command_timeout_s
         if self._writer.transport.is_closing():
             self._writer.transport.abort()
             return
-        if self._deadline is not None and now >= self._deadline:
+        if self._deadline is None:
+            interval_s = self._settings.command_timeout_s / 10
+        elif now < self._deadline:
+            interval_s = min(self._deadline - now, self._settings.command_timeout_s)
+        else:
             self._door.counts.timeouts += 1
             self._writer.write(answers.IDLE)
             self._writer.close()
             interval_s = self._settings.linger_s
-        elif self._deadline is not None:
-            interval_s = min(interval_s, self._deadline - now)
         self._timer = self._loop.call_later(interval_s, self._watch)
 
     def _close(self) -> None:

@@ -53,6 +53,13 @@ class Listener:
         """Sessions that have not ended."""
         return self._door.open_connections
 
+    def apply(self, settings: DoorSettings) -> None:
+        """Take over new limits and certificates; address, port and TLS mode stay.
+
+        They act on sessions that begin from now on.
+        """
+        self._door.settings = settings
+
     def statistics(self) -> DoorCounts:
         """Return a snapshot of what was seen so far."""
         return dataclasses.replace(self._door.counts)
@@ -83,11 +90,13 @@ class Listener:
             raise
 
     async def run(self) -> None:
-        """Serve until :meth:`close` is called.
+        """Serve until :meth:`close` is called, which may be before.
 
         Raises:
             RuntimeError: it is not open.
         """
+        if self._is_closing.is_set():
+            return
         if not self._sockets:
             raise RuntimeError("the listener is not open")
         try:
