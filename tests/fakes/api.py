@@ -289,7 +289,7 @@ async def _rig(
         hostname="mta.example.com",
         fresh_id=lambda: f"id{next(numbers)}",
         unready=lambda: unready,
-        limits=limits,
+        limits=lambda: limits,
     )
     app = create_app(ports)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -66,13 +66,13 @@ class MessageDoor:
         ports = self._ports
         media_type = _media_type(request)
         key = key_of(request)
-        async with body_of(request, ports.budget, ports.limits) as body:
+        async with body_of(request, ports.budget, ports.limits()) as body:
             occasion = Occasion(
                 credential,
                 ports.clock.now(),
                 ports.fresh_id(),
                 ports.hostname,
-                ports.limits.recipients,
+                ports.limits().recipients,
             )
 
             def work() -> Submission:
@@ -85,7 +85,8 @@ class MessageDoor:
             # An address costs as much as a kilobyte of text.
             addresses = len(rcpt) + body.count(b"@")
             is_large = (
-                len(body) > ports.limits.inline_octets or addresses > _INLINE_ADDRESSES
+                len(body) > ports.limits().inline_octets
+                or addresses > _INLINE_ADDRESSES
             )
             admitted = partial(_worked, work, is_large=is_large)
             if key is None:

@@ -204,6 +204,7 @@ class ApiPorts:
         hostname: of the node, for the Received field.
         fresh_id: gives the left side of a Message-ID, never the same twice: ``atext``
             and dots only.
+        limits: those in force now.
         unready: reasons not to send us work now; empty when there are none.
     """
 
@@ -217,4 +218,4 @@ class ApiPorts:
     hostname: str
     fresh_id: Callable[[], str]
     unready: Callable[[], Sequence[str]]
-    limits: ApiLimits = ApiLimits()
+    limits: Callable[[], ApiLimits] = ApiLimits

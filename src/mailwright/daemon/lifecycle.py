@@ -9,6 +9,7 @@ bound. Every service dies with the others: a node without one of them is no node
 import asyncio
 import logging
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from enum import IntEnum
@@ -59,9 +60,9 @@ async def open_node(
     async with open_state(settings, clock) as state:
         with wire(settings, state, clock, resolver=resolver) as node:
             await _recover(node)
-            for listener in node.listeners:
+            for listener in node.doors.listeners:
                 await listener.open()
-            await node.api.open()
+            await node.doors.api.open()
             yield node
 
 
@@ -73,7 +74,7 @@ async def _recover(node: Node) -> None:
     )
     await load_lines(store, node.book)
     for line in node.book:
-        node.scheduler.park(line)
+        node.out.scheduler.park(line)
     if discarded or recovered:
         logger.warning(
             "after an unclean stop: %d deliveries may have arrived and are tried again, "
@@ -92,16 +93,16 @@ async def run_node(node: Node, stop: asyncio.Event) -> None:
     maintenance = Maintenance(node)
     async with asyncio.TaskGroup() as tasks:
         services = [
-            tasks.create_task(node.scheduler.run(), name="scheduler"),
-            tasks.create_task(node.api.run(), name="api"),
+            tasks.create_task(node.out.scheduler.run(), name="scheduler"),
+            tasks.create_task(node.doors.api.run(), name="api"),
             tasks.create_task(maintenance.run(), name="maintenance"),
             *(
                 tasks.create_task(listener.run(), name="listener")
-                for listener in node.listeners
+                for listener in node.doors.listeners
             ),
         ]
         watch = tasks.create_task(_watch_store(node), name="store watch")
-        await node.api.wait_started()
+        await node.doors.api.wait_started()
         node.readiness.note("starting", "")
         await stop.wait()
         node.readiness.note("stopping", "the node is stopping")
@@ -119,14 +120,14 @@ async def _stop(node: Node, maintenance: Maintenance) -> None:
     logger.info("stopping")
     maintenance.stop()
     async with asyncio.TaskGroup() as doors:
-        for listener in node.listeners:
+        for listener in node.doors.listeners:
             doors.create_task(listener.close(within_s=DOORS_CLOSE_S), name="close")
-        doors.create_task(node.api.stop(), name="close api")
-    node.scheduler.stop()
-    node.courier.stop()
+        doors.create_task(node.doors.api.stop(), name="close api")
+    node.out.scheduler.stop()
+    node.out.courier.stop()
     try:
         async with asyncio.timeout(FLIGHTS_END_S):
-            await node.scheduler.wait_stopped()
+            await node.out.scheduler.wait_stopped()
     except TimeoutError:
         logger.warning("some deliveries were cut short; they are tried again")
 
@@ -145,10 +146,10 @@ async def serve(settings_file: Path, settings: NodeSettings) -> Exit:
                 signal.SIGHUP: lambda: reloading.now(node),
             }
             with _signals(handlers):
-                for listener in node.listeners:
+                for listener in node.doors.listeners:
                     for host, port in listener.addresses:
                         logger.info("SMTP on %s port %d", host, port)
-                for host, port in node.api.addresses:
+                for host, port in node.doors.api.addresses:
                     logger.info("HTTP on %s port %d", host, port)
                 logger.info("node %s runs", settings.name)
                 await run_node(node, stop)
@@ -186,9 +187,13 @@ class Reloading:
             logger.warning("settings are not taken over: %s", error)
             return
         found = changes(self._settings, read)
+        try:
+            apply(node, found.settings)
+        except (OSError, ssl.SSLError) as error:
+            logger.warning("settings are not taken over: a certificate: %s", error)
+            return
         self._settings = found.settings
         set_level(found.settings.log.level)
-        apply(node, found.settings)
         for change in found.applied:
             logger.info("settings: %s", change)
         for change in found.needs_restart:

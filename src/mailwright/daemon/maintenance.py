@@ -5,7 +5,7 @@ import logging
 from datetime import timedelta
 from typing import Final
 
-from mailwright.api.idempotency import purge
+from mailwright.api.idempotency import PURGE_ROWS, purge
 from mailwright.clock import SystemClock
 from mailwright.daemon.wiring import Node
 from mailwright.queue.retention import KNOWN_BODY, Forgetting, Retention
@@ -83,7 +83,8 @@ class Maintenance:
                 await store.run(
                     unit(DELETE_EMPTY_LINE(line_id=line.id), urgency=Urgency.BULK)
                 )
-            await store.run(purge(now))
+            while len((await store.run(purge(now)))[0]) == PURGE_ROWS:
+                pass
             await self._forgetting.run_once(
                 Retention(retention.contents, retention.events), store.days(), now
             )

@@ -62,14 +62,33 @@ class Node:
     state: State
     clock: Clock
     book: LineBook
+    intake: QueueIntake
+    out: "Outgoing"
+    doors: "Doors"
+    bodies: BodyStore
+    readiness: "Readiness"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What carries mail away."""
+
     scheduler: Scheduler
     courier: Courier
     settlement: Settlement
-    intake: QueueIntake
+    contents: Contents
+    dialer: Dialer
+    profiles: ProfileBook
+
+
+@dataclass(slots=True)
+class Doors:
+    """What takes mail in."""
+
     listeners: Sequence[Listener]
     api: ApiServer
-    bodies: BodyStore
-    readiness: "Readiness"
+    admission: Admission
+    api_limits: ApiLimits
 
 
 class Readiness:
@@ -127,36 +146,21 @@ def _put_together(
     bodies_folder.mkdir(mode=0o700, exist_ok=True)
     bodies = BodyStore(bodies_folder)
     book = LineBook(store.ids.take)
-    courier, scheduler, settlement, contents = _outgoing(
-        settings, state, clock, resolver, signing, bodies, budget
-    )
+    out = _outgoing(settings, state, clock, resolver, signing, bodies, budget)
     intake = QueueIntake(
         store=store,
         next_id=store.ids.take,
         statements=queue_statements(suppression),
         book=book,
-        contents=contents,
+        contents=out.contents,
         subject_of=state.settings.keys.subject_key.subject,
         write_file=lambda day, number, body: bodies.write(day, number, [body]),
         settings=_intake_settings(settings),
-        on_queued=scheduler.on_due,
+        on_queued=out.scheduler.on_due,
     )
     readiness = Readiness()
-    listeners, api = _doors(settings, state, clock, intake, budget, book, readiness)
-    return Node(
-        settings,
-        state,
-        clock,
-        book,
-        scheduler,
-        courier,
-        settlement,
-        intake,
-        listeners,
-        api,
-        bodies,
-        readiness,
-    )
+    doors = _doors(settings, state, clock, intake, budget, book, readiness)
+    return Node(settings, state, clock, book, intake, out, doors, bodies, readiness)
 
 
 def _outgoing(
@@ -167,10 +171,9 @@ def _outgoing(
     signing: ThreadPoolExecutor,
     bodies: BodyStore,
     budget: ByteBudget,
-) -> tuple[Courier, Scheduler, Settlement, Contents]:
+) -> Outgoing:
     store, live = state.store, state.settings
     delivery = settings.delivery
-    retry = tuple(each.total_seconds() for each in delivery.retry)
     resolver = resolver or _resolver(settings, clock)
     dialer = Dialer(
         resolver,
@@ -182,13 +185,8 @@ def _outgoing(
         settings=_dial_settings(settings),
     )
     courier = Courier(dialer, Preparer(live.keys), clock, signing)
-    router = Router(
-        resolver,
-        live.directory,
-        ProfileBook(load_default_profile(retry)),
-        clock,
-        delivery.smtp_port,
-    )
+    profiles = ProfileBook(load_default_profile(_retry_ladder(settings)))
+    router = Router(resolver, live.directory, profiles, clock, delivery.smtp_port)
     # Settling tells the scheduler, which is made from settling.
     told: list[Callable[[Line], None]] = []
 
@@ -220,7 +218,7 @@ def _outgoing(
         settings=_scheduler_settings(settings),
     )
     told.append(scheduler.on_due)
-    return courier, scheduler, settlement, contents
+    return Outgoing(scheduler, courier, settlement, contents, dialer, profiles)
 
 
 def _resolver(settings: NodeSettings, clock: Clock) -> Resolver:
@@ -234,12 +232,16 @@ def _resolver(settings: NodeSettings, clock: Clock) -> Resolver:
     )
 
 
+def _retry_ladder(settings: NodeSettings) -> tuple[float, ...]:
+    return tuple(each.total_seconds() for each in settings.delivery.retry)
+
+
 def _scheduler_settings(settings: NodeSettings) -> SchedulerSettings:
     delivery = settings.delivery
     return SchedulerSettings(
         delivery.connections,
         LANES_MAX,
-        tuple(each.total_seconds() for each in delivery.retry),
+        _retry_ladder(settings),
         delivery.idle_connection.total_seconds(),
     )
 
@@ -277,13 +279,10 @@ def _doors(
     budget: ByteBudget,
     book: LineBook,
     readiness: Readiness,
-) -> tuple[list[Listener], ApiServer]:
-    limits = settings.limits
+) -> Doors:
     directory = state.settings.directory
     logins = Logins(Authenticator(directory), GuessLimiter())
-    admission = Admission(
-        directory, AdmissionLimits(limits.max_message, limits.max_header)
-    )
+    admission = Admission(directory, _admission_limits(settings))
     ports = DoorPorts(SmtpLogins(logins, clock), admission, intake, clock, budget)
     listeners = [
         Listener(_door_settings(settings, listener), ports)
@@ -301,12 +300,23 @@ def _doors(
         hostname=settings.hostname,
         fresh_id=lambda: f"{prefix}.{next(numbers)}",
         unready=readiness.reasons,
-        limits=ApiLimits(
-            request_octets=limits.max_message * 3 // 2, recipients=limits.max_recipients
-        ),
+        limits=lambda: doors.api_limits,
     )
     listen = settings.http.listen
-    return listeners, ApiServer(create_app(api_ports), listen.host, listen.port)
+    server = ApiServer(create_app(api_ports), listen.host, listen.port)
+    doors = Doors(listeners, server, admission, _api_limits(settings))
+    return doors
+
+
+def _admission_limits(settings: NodeSettings) -> AdmissionLimits:
+    limits = settings.limits
+    return AdmissionLimits(limits.max_message, limits.max_header)
+
+
+def _api_limits(settings: NodeSettings) -> ApiLimits:
+    # JSON carries attachments in base64, as the message does, and names beside them.
+    limits = settings.limits
+    return ApiLimits(limits.max_message * 3 // 2, limits.max_recipients)
 
 
 def _door_settings(settings: NodeSettings, listener: SmtpListener) -> DoorSettings:
@@ -343,9 +353,20 @@ def load_server_context(listener: SmtpListener) -> ssl.SSLContext | None:
 def apply(node: Node, settings: NodeSettings) -> None:
     """Let a running node take over the live keys of ``settings``.
 
-    What is under way goes on under the old ones.
+    What is under way goes on under the old ones. Certificates are read here.
+
+    Raises:
+        OSError, ssl.SSLError: a certificate cannot be read; nothing is taken over.
     """
+    listening = [_door_settings(settings, each) for each in settings.smtp]
     node.settings = settings
-    node.scheduler.apply(_scheduler_settings(settings))
-    node.settlement.apply(SettlementSettings(settings.delivery.ambiguous_retry))
+    doors, out = node.doors, node.out
+    for listener, door in zip(doors.listeners, listening, strict=True):
+        listener.apply(door)
+    doors.admission.apply(_admission_limits(settings))
+    doors.api_limits = _api_limits(settings)
+    out.dialer.apply(_dial_settings(settings))
+    out.profiles.apply(_retry_ladder(settings))
+    out.scheduler.apply(_scheduler_settings(settings))
+    out.settlement.apply(SettlementSettings(settings.delivery.ambiguous_retry))
     node.intake.apply(_intake_settings(settings))

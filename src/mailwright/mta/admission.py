@@ -123,6 +123,10 @@ class Admission:
         self._directory = directory
         self._limits = limits
 
+    def apply(self, limits: AdmissionLimits) -> None:
+        """Take over new limits; they act on what is offered from now on."""
+        self._limits = limits
+
     def admit(
         self, offer: Offer, *, now: datetime, fresh_id: Callable[[], str]
     ) -> Submission | Reply:

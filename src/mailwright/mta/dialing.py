@@ -112,6 +112,10 @@ class Dialer:
         self._settings = settings
         self._random = Random()  # noqa: S311 - spreads load, guards nothing
 
+    def apply(self, settings: DialSettings) -> None:
+        """Take over new bounds; they act on connections that are opened from now on."""
+        self._settings = settings
+
     async def open(
         self, site: Site, source: Source, on_ended: OnConnectionEnded
     ) -> Connection | Reply:

@@ -6,6 +6,7 @@ provider does not limit itself inherits the default.
 
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 
 from mailwright.reputation.site import site_key
@@ -21,6 +22,10 @@ class ProfileBook:
 
     def __init__(self, default: Profile) -> None:
         self._default = default
+
+    def apply(self, retry_s: Sequence[float]) -> None:
+        """Take over a new retry ladder; sites that are looked up from now on have it."""
+        self._default = replace(self._default, retry=tuple(retry_s))
 
     def profile_of(self, hosts: Sequence[str]) -> Profile:
         """Return the profile for a site with these MX hosts, most preferred first."""
