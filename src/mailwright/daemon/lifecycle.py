@@ -73,6 +73,7 @@ async def _recover(node: Node) -> None:
         store, node.clock, node.settings.delivery.ambiguous_retry
     )
     await load_lines(store, node.book)
+    await node.out.tls_memory.load(node.clock.now())
     for line in node.book:
         node.out.scheduler.park(line)
     if discarded or recovered:

@@ -35,7 +35,8 @@ from mailwright.mta.submission.budget import ByteBudget
 from mailwright.mta.submission.door import DoorPorts
 from mailwright.mta.submission.listener import Listener
 from mailwright.mta.submission.settings import DoorSettings
-from mailwright.mta.tls import RecentTlsFailures, load_contexts
+from mailwright.mta.tls import load_contexts
+from mailwright.mta.tls_memory import StoredTlsFailures
 from mailwright.queue.book import LineBook
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
@@ -78,6 +79,7 @@ class Outgoing:
     settlement: Settlement
     contents: Contents
     dialer: Dialer
+    tls_memory: StoredTlsFailures
     profiles: ProfileBook
 
 
@@ -175,10 +177,11 @@ def _outgoing(
     store, live = state.store, state.settings
     delivery = settings.delivery
     resolver = resolver or _resolver(settings, clock)
+    tls_memory = StoredTlsFailures(store)
     dialer = Dialer(
         resolver,
         load_contexts(),
-        RecentTlsFailures(),
+        tls_memory,
         clock,
         allowed_networks=lambda: live.directory().allowed_networks,
         password=lambda sealed: live.keys.password(sealed).reveal().decode(),
@@ -218,7 +221,9 @@ def _outgoing(
         settings=_scheduler_settings(settings),
     )
     told.append(scheduler.on_due)
-    return Outgoing(scheduler, courier, settlement, contents, dialer, profiles)
+    return Outgoing(
+        scheduler, courier, settlement, contents, dialer, tls_memory, profiles
+    )
 
 
 def _resolver(settings: NodeSettings, clock: Clock) -> Resolver:
