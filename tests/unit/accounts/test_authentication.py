@@ -27,7 +27,9 @@ from mailwright.ids import CredentialId, StreamId, TenantId
 from mailwright.reply import Reply
 from mailwright.store.store import Store
 
-CRM_SECRET, CRM_HASH = make_secret("crm_eu.1")
+#: Fixed, so that tests have the same names in every process.
+CRM_SECRET = "mw_crm_eu.1_" + "a2" * 16
+CRM_HASH = hash_secret(CRM_SECRET)
 OWNER_IP = "198.51.100.7"
 
 
