@@ -32,7 +32,6 @@ class Listener:
     """
 
     def __init__(self, settings: DoorSettings, ports: DoorPorts) -> None:
-        self._settings = settings
         self._door = Door(settings, ports)
         self._sockets: list[socket.socket] = []
         self._tasks: asyncio.TaskGroup | None = None
@@ -70,9 +69,10 @@ class Listener:
         Raises:
             OSError: it cannot be had.
         """
+        settings = self._door.settings
         infos = await asyncio.get_running_loop().getaddrinfo(
-            self._settings.host or None,
-            self._settings.port,
+            settings.host or None,
+            settings.port,
             type=socket.SOCK_STREAM,
             flags=socket.AI_PASSIVE,
         )
@@ -81,7 +81,7 @@ class Listener:
                 listening = socket.create_server(
                     (str(address[0]), int(address[1])),
                     family=family,
-                    backlog=self._settings.backlog,
+                    backlog=settings.backlog,
                 )
                 listening.setblocking(False)
                 self._sockets.append(listening)
@@ -156,7 +156,7 @@ class Listener:
     def _refuse(self, connection: socket.socket) -> None:
         with connection:
             # Before implicit TLS there is no way to say it.
-            if not self._settings.is_implicit_tls:
+            if not self._door.settings.is_implicit_tls:
                 try:
                     connection.send(answers.BUSY)
                 except OSError:
@@ -175,13 +175,14 @@ class Listener:
     async def _connect(
         self, connection: socket.socket, session: SubmissionSession
     ) -> bool:
-        is_tls = self._settings.is_implicit_tls
+        settings = self._door.settings
+        is_tls = settings.is_implicit_tls
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: session,
                 connection,
-                ssl=self._settings.tls if is_tls else None,
-                ssl_handshake_timeout=self._settings.tls_timeout_s if is_tls else None,
+                ssl=settings.tls if is_tls else None,
+                ssl_handshake_timeout=settings.tls_timeout_s if is_tls else None,
             )
         except OSError:
             # It has gone, or no TLS came about.

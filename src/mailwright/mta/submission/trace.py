@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final
 
 from mailwright.mta.submission.ports import PeerIp
@@ -37,8 +38,14 @@ def received_field(
     return (
         f"Received: from {name} ({literal})\r\n"
         f"\tby {hostname} with {protocol} id {session_id};\r\n"
-        f"\t{format_datetime(now)}\r\n"
+        f"\t{_date(now.replace(microsecond=0))}\r\n"
     ).encode("ascii")
+
+
+@lru_cache(maxsize=8)
+def _date(second: datetime) -> str:
+    # Many messages come within one second; to spell its date takes most of the time.
+    return format_datetime(second)
 
 
 def protocol_name(

@@ -417,6 +417,40 @@ def test_a_client_that_resets_leaves_nothing_behind(run: Any) -> None:
     run(scene())
 
 
+def test_new_limits_and_certificates_act_on_the_next_connection(
+    run: Any, certificates: Certificates
+) -> None:
+    other = trustme.CA()
+    renewed = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    other.issue_cert("127.0.0.1").configure_cert(renewed)
+    trusting = ssl.create_default_context()
+    other.configure_trust(trusting)
+
+    async def offered(door: OpenDoor, context: ssl.SSLContext) -> bytes:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", door.port, ssl=context
+        )
+        client = Client(reader, writer)
+        await client.reply()
+        said = await client.talk(HELLO)
+        await client.close()
+        return said
+
+    async def scene() -> None:
+        async with open_door(implicit_settings(certificates)) as door:
+            assert b"SIZE 25000000\r\n" in await offered(door, certificates.client)
+            door.listener.apply(
+                implicit_settings(
+                    Certificates(renewed, trusting), max_message_octets=1_000
+                )
+            )
+            assert b"SIZE 1000\r\n" in await offered(door, trusting)
+            with pytest.raises(ssl.SSLError):
+                await offered(door, certificates.client)
+
+    run(scene())
+
+
 def test_an_address_in_use_is_an_error_at_open(run: Any) -> None:
     async def scene() -> None:
         async with open_door(open_settings()) as door:
