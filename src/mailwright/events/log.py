@@ -223,7 +223,9 @@ def parse_row(row: Row) -> Event:
 
 def _format_cursor(position: Mapping[int, tuple[int, date]]) -> str:
     text = ",".join(
-        f"{node}:{seq}:{day:%Y%m%d}" for node, (seq, day) in sorted(position.items())
+        # Not strftime, which writes the year of `date.min` with one digit.
+        f"{node}:{seq}:{number_of(day):08}"
+        for node, (seq, day) in sorted(position.items())
     )
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 

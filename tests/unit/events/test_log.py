@@ -169,6 +169,20 @@ class FakeStore:
         return [[] for _ in bounds]
 
 
+def test_the_cursor_of_a_log_without_events_goes_on_with_the_first(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        store = await open_store(tmp_path)
+        empty = await read_after(store, "", ALL, limit=9, days=store.days())
+        await write(store, (NOON, EventType.RECEIVED, about(1)))
+        page = await read_after(store, empty.cursor, ALL, limit=9, days=store.days())
+        await store.close()
+        assert [event.about.delivery for event in page.events] == [1]
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
