@@ -4,9 +4,18 @@ Checked where a delivery is accepted and again where it is claimed, in the very
 statement that moves it: nothing can slip in between.
 """
 
+from datetime import datetime
+from typing import Final
+
 from sqlalchemy import ColumnElement, exists, literal, or_
+from sqlalchemy.dialects.postgresql import insert
 
 from mailwright.bounce.tables import suppressions
+from mailwright.clock import to_micros
+from mailwright.ids import Subject, TenantId
+from mailwright.store.statements import Bound, Query
+
+_INSERT: Final = Query("suppress", insert(suppressions).on_conflict_do_nothing())
 
 
 def is_suppressed(
@@ -26,4 +35,24 @@ def is_suppressed(
         or_(row.tenant == 0, row.tenant == tenant),
         or_(row.stream == 0, row.stream == stream),
         or_(row.ends_at.is_(None), row.ends_at > now),
+    )
+
+
+def suppress(
+    subject: Subject, tenant: TenantId, *, reason: str, author: str, at: datetime
+) -> Bound:
+    """Return the statement that suppresses ``subject`` on every stream of ``tenant``.
+
+    For good; one that is suppressed already keeps its first reason.
+    """
+    return _INSERT(
+        subject=subject,
+        tenant=tenant,
+        stream=0,
+        reason=reason,
+        evidence="",
+        author=author,
+        is_provisional=0,
+        created_at=to_micros(at),
+        ends_at=None,
     )
