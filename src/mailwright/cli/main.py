@@ -6,6 +6,7 @@ import typer
 
 from mailwright import __version__
 from mailwright.cli.config import config_app
+from mailwright.cli.demo import demo_command
 from mailwright.cli.dkim import dkim_app
 from mailwright.cli.key import key_app
 from mailwright.cli.serve import serve_command
@@ -21,6 +22,7 @@ app.add_typer(dkim_app, name="dkim")
 app.add_typer(config_app, name="config")
 app.add_typer(key_app, name="key")
 app.command("serve")(serve_command)
+app.command("demo")(demo_command)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,10 +1,10 @@
-"""A certificate for the receivers, made when the sandbox starts."""
+"""A certificate for receivers or listeners, made when the sandbox starts."""
 
 import asyncio
 import ssl
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -24,10 +24,12 @@ class Identity:
     Attributes:
         certificate_pem: also what a client that verifies must trust.
         context: for servers.
+        key_pem: the private key, for a server that reads files; not encrypted.
     """
 
     certificate_pem: bytes
     context: ssl.SSLContext
+    key_pem: bytes = field(repr=False)
 
 
 async def make_identity(names: Sequence[str], now: datetime) -> Identity:
@@ -67,4 +69,4 @@ def _make_identity(names: Sequence[str], now: datetime) -> Identity:
         path = Path(folder) / "identity.pem"
         path.write_bytes(key_pem + certificate_pem)
         context.load_cert_chain(path)
-    return Identity(certificate_pem, context)
+    return Identity(certificate_pem, context, key_pem)
