@@ -1,0 +1,53 @@
+"""For all tests: the peers that scenarios need are there, and figures are shown."""
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+#: Package by the program that is looked for.
+PEERS = {
+    "postfix": "postfix",
+    "smtp-sink": "postfix",
+    "swaks": "swaks",
+    "strace": "strace",
+}
+_FIGURES = pytest.StashKey[list[str]]()
+# Debian keeps daemons where only root's shell looks.
+os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fail, and say what to install, before the first scenario: a skip hides a gap."""
+    if not any(item.get_closest_marker("scenario") for item in items):
+        return
+    missing = sorted(
+        {package for name, package in PEERS.items() if shutil.which(name) is None}
+    )
+    if missing:
+        raise pytest.UsageError(
+            f"the scenarios need {', '.join(missing)}: "
+            f"apt-get install -y --no-install-recommends {' '.join(missing)} "
+            '(or run -m "not scenario")'
+        )
+    if os.geteuid() != 0:
+        raise pytest.UsageError(
+            "the scenarios run a mail system of their own and must be run as root "
+            '(or run -m "not scenario")'
+        )
+
+
+@pytest.fixture
+def publish(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Return what takes a line for the end of the run: figures that people should see."""
+    return request.config.stash.setdefault(_FIGURES, []).append
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Show the figures."""
+    for line in config.stash.get(_FIGURES, []):
+        terminalreporter.write_line(line)
