@@ -58,3 +58,31 @@ BUSY: Final = b"421 4.7.0 too many connections, try again later\r\n"
 NO_MEMORY: Final = local_reply(
     452, "4.3.1", "too much mail at once, try again later", Phase.DOT
 )
+BYE: Final = b"221 2.0.0 bye\r\n"
+NOT_SMTP: Final = b"421 4.7.0 this is SMTP\r\n"
+TOO_MANY_COMMANDS: Final = b"421 4.7.0 too many commands\r\n"
+TOO_MANY_ERRORS: Final = b"421 4.7.0 too many errors\r\n"
+TOO_MANY_LOGINS: Final = b"421 4.7.0 too many failed logins\r\n"
+TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 too many recipients\r\n"
+NEEDS_UTF8: Final = b"553 5.6.7 the sender was given without SMTPUTF8\r\n"
+OUT_OF_ORDER: Final = local_reply(503, "5.5.1", "bad sequence of commands", Phase.EHLO)
+NO_EXPN: Final = local_reply(502, "5.5.1", "not offered", Phase.EHLO)
+NO_TLS: Final = local_reply(503, "5.5.1", "STARTTLS is not offered", Phase.TLS)
+NO_AUTH: Final = local_reply(503, "5.5.1", "AUTH is not offered", Phase.AUTH)
+LOGGED_IN_ALREADY: Final = local_reply(
+    503, "5.5.1", "already authenticated", Phase.AUTH
+)
+AUTH_NEEDS_TLS: Final = local_reply(538, "5.7.11", "start TLS first", Phase.AUTH)
+AUTH_FIRST: Final = local_reply(530, "5.7.0", "authentication required", Phase.MAIL)
+TLS_FIRST: Final = local_reply(
+    530, "5.7.0", "start TLS first, then authenticate", Phase.MAIL
+)
+NOT_OPEN: Final = local_reply(
+    550, "5.7.1", "this listener is not open to your address", Phase.MAIL
+)
+NO_SCOPE: Final = local_reply(
+    550, "5.7.1", "this credential may not submit mail", Phase.MAIL
+)
+TOO_BIG: Final = local_reply(
+    552, "5.3.4", "message over the size that SIZE names", Phase.MAIL
+)

@@ -77,3 +77,28 @@ class ByteBudget:
             if not waiter.granted.done():
                 self._free -= waiter.octets
                 waiter.granted.set_result(None)
+
+
+class Holding:
+    """What one message holds of a budget."""
+
+    def __init__(self, budget: ByteBudget, *, within_s: float) -> None:
+        """Hold nothing yet; ``within_s`` is how long to wait each time for more."""
+        self._budget = budget
+        self._within_s = within_s
+        self._octets = 0
+
+    async def extend(self, octets: int) -> bool:
+        """Take ``octets`` more; false when they did not come in time."""
+        is_granted = self._budget.try_acquire(octets) or await self._budget.acquire(
+            octets, within_s=self._within_s
+        )
+        if is_granted:
+            self._octets += octets
+        return is_granted
+
+    def release(self) -> None:
+        """Give back everything; it may be extended anew."""
+        if self._octets:
+            self._budget.release(self._octets)
+            self._octets = 0

@@ -25,6 +25,7 @@ from mailwright.mta.smtp.framing import (
     LineReader,
 )
 from mailwright.mta.submission import answers
+from mailwright.mta.submission.budget import Holding
 from mailwright.mta.submission.dialogue import (
     Answer,
     BeginTls,
@@ -83,7 +84,7 @@ class Conversation:
         self._lines = LineReader()
         self._out: list[bytes] = []
         self._unread_octets = 0
-        self._granted_octets = 0
+        self._holding = Holding(door.ports.budget, within_s=door.settings.budget_wait_s)
         self._is_over = False
         self._is_waiting = False
         self._is_in_step = True
@@ -214,7 +215,8 @@ class Conversation:
     async def _start_tls(self) -> None:
         tls = self._settings.tls
         if tls is None or self._has_stray_octets():
-            raise PeerGoneError
+            self._is_over = True
+            return
         self._say(answers.READY_FOR_TLS)
         await self._flush()
         transport = self._writer.transport
@@ -273,7 +275,7 @@ class Conversation:
             # Whether it is stored cannot be told: to answer would be to lie.
             raise PeerGoneError from error
         finally:
-            self._release()
+            self._holding.release()
             self._dialogue.reset()
         if reply.is_success:
             self._door.counts.accepted += 1
@@ -294,11 +296,11 @@ class Conversation:
         )
         octets = self._lines.take_rest() or await self._read()
         while True:
-            if not reader.is_discarding and not await self._grant(len(octets)):
+            if not reader.is_discarding and not await self._holding.extend(len(octets)):
                 reader.refuse(answers.NO_MEMORY)
             end = reader.feed(octets)
             if reader.is_discarding:
-                self._release()
+                self._holding.release()
             if end is not None:
                 break
             octets = await self._read()
@@ -309,6 +311,8 @@ class Conversation:
 
     async def _accept(self, content: Content) -> Reply:
         """Return the answer to the dot; 2xx only when the message is durable."""
+        # No earlier reply waits for this commit, or is lost if it ends without one.
+        await self._flush()
         self._deadline = None
         submission = await self._admit(content)
         if isinstance(submission, Reply):
@@ -351,20 +355,6 @@ class Conversation:
         if len(content.body) > INLINE_BODY_OCTETS:
             return await asyncio.to_thread(admit)
         return admit()
-
-    async def _grant(self, octets: int) -> bool:
-        budget = self._door.ports.budget
-        granted = budget.try_acquire(octets) or await budget.acquire(
-            octets, within_s=self._settings.budget_wait_s
-        )
-        if granted:
-            self._granted_octets += octets
-        return granted
-
-    def _release(self) -> None:
-        if self._granted_octets:
-            self._door.ports.budget.release(self._granted_octets)
-            self._granted_octets = 0
 
     # Ending.
 

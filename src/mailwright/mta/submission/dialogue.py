@@ -196,12 +196,12 @@ class Dialogue:
         """Take one command line without its CRLF."""
         self._commands += 1
         if self._commands > self._settings.max_commands:
-            return self._hang_up(_TOO_MANY_COMMANDS)
+            return self._hang_up(answers.TOO_MANY_COMMANDS)
         command = parse_command(line, is_extended=self._is_extended)
         if isinstance(command, Reply):
             return self._refuse(command)
         if self.state not in _FITS[type(command)]:
-            return self._answer(_OUT_OF_ORDER)
+            return self._answer(answers.OUT_OF_ORDER)
         return self._obey(command)
 
     def _obey(self, command: Command) -> Event:
@@ -224,11 +224,11 @@ class Dialogue:
                 self.reset()
                 event = _RESET
             case Quit():
-                event = self._hang_up(_BYE)
+                event = self._hang_up(answers.BYE)
             case Foreign():
-                event = self._hang_up(_NOT_SMTP)
+                event = self._hang_up(answers.NOT_SMTP)
             case Expand():
-                event = self._answer(_NO_EXPN)
+                event = self._answer(answers.NO_EXPN)
             case Noop() | Verify() | Help():
                 event = _SIMPLE[type(command)]
         return event
@@ -259,7 +259,7 @@ class Dialogue:
         """Count a wrong name or secret; the last one allowed closes."""
         self._login_failures += 1
         if self._login_failures >= self._settings.max_login_failures:
-            return self._hang_up(answers.to_wire(reply) + _TOO_MANY_LOGINS)
+            return self._hang_up(answers.to_wire(reply) + answers.TOO_MANY_LOGINS)
         return Answer(answers.to_wire(reply))
 
     def login_malformed(self, reply: Reply) -> Answer | HangUp:
@@ -301,24 +301,28 @@ class Dialogue:
 
     def _on_start_tls(self) -> Event:
         if self._settings.tls is None or self.is_secure:
-            return self._answer(_NO_TLS)
+            return self._answer(answers.NO_TLS)
         return _BEGIN_TLS
 
     def _on_auth(self, command: Auth) -> Event:
         if self.is_authenticated:
-            return self._answer(_LOGGED_IN_ALREADY)
+            return self._answer(answers.LOGGED_IN_ALREADY)
         if not self._settings.offers_auth(is_secure=self.is_secure):
             can = self._settings.can_authenticate
-            return self._answer(_AUTH_NEEDS_TLS if can else _NO_AUTH)
+            return self._answer(answers.AUTH_NEEDS_TLS if can else answers.NO_AUTH)
         return LogIn(command)
 
     def _may_not_submit(self) -> Reply | None:
         if self._credential is None:
             if self._settings.offers_auth(is_secure=self.is_secure):
-                return _AUTH_FIRST
-            return _TLS_FIRST if self._settings.can_authenticate else _NOT_OPEN
+                return answers.AUTH_FIRST
+            return (
+                answers.TLS_FIRST
+                if self._settings.can_authenticate
+                else answers.NOT_OPEN
+            )
         if Scope.SEND not in self._credential.scopes:
-            return _NO_SCOPE
+            return answers.NO_SCOPE
         return None
 
     def _on_mail(self, command: Mail) -> Event:
@@ -331,7 +335,7 @@ class Dialogue:
             command.size is not None
             and command.size > self._settings.max_message_octets
         ):
-            return self._answer(_TOO_BIG)
+            return self._answer(answers.TOO_BIG)
         self._mail = command
         self.state = State.SENDER_GIVEN
         return _SENDER_OK
@@ -339,11 +343,11 @@ class Dialogue:
     def _on_rcpt(self, command: Rcpt) -> Event:
         assert self._mail is not None, "_FITS lets RCPT come only after MAIL"  # noqa: S101
         if command.needs_utf8 and not self._mail.has_utf8:
-            return Answer(_NEEDS_UTF8)
+            return Answer(answers.NEEDS_UTF8)
         canonical = command.recipient.address.canonical
         if canonical not in self._recipients:
             if len(self._recipients) >= self._settings.max_recipients:
-                return Answer(_TOO_MANY_RECIPIENTS)
+                return Answer(answers.TOO_MANY_RECIPIENTS)
             # A mailbox that is named twice gets one copy, by what was said first.
             self._recipients[canonical] = command.recipient
         self.state = State.RECIPIENTS_GIVEN
@@ -358,14 +362,14 @@ class Dialogue:
             # number of commands.
             return Answer(answers.to_wire(reply))
         if reply.phase in {Phase.MAIL, Phase.RCPT}:
-            return self._answer(_OUT_OF_ORDER)
+            return self._answer(answers.OUT_OF_ORDER)
         return self._answer(reply)
 
     def _answer(self, reply: Reply) -> Answer | HangUp:
         if reply.is_permanent:
             self._errors += 1
             if self._errors >= self._settings.max_errors:
-                return self._hang_up(answers.to_wire(reply) + _TOO_MANY_ERRORS)
+                return self._hang_up(answers.to_wire(reply) + answers.TOO_MANY_ERRORS)
         return Answer(answers.to_wire(reply))
 
     def _hang_up(self, octets: bytes) -> HangUp:
@@ -386,31 +390,3 @@ _SIMPLE: Final[Mapping[type[Noop | Verify | Help], Answer]] = {
     Verify: Answer(b"252 2.1.5 not verified; mail to it is tried\r\n"),
     Help: Answer(b"214 2.0.0 see RFC 5321 and RFC 6409\r\n"),
 }
-_BYE: Final = b"221 2.0.0 bye\r\n"
-_NOT_SMTP: Final = b"421 4.7.0 this is SMTP\r\n"
-_TOO_MANY_COMMANDS: Final = b"421 4.7.0 too many commands\r\n"
-_TOO_MANY_ERRORS: Final = b"421 4.7.0 too many errors\r\n"
-_TOO_MANY_LOGINS: Final = b"421 4.7.0 too many failed logins\r\n"
-_TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 too many recipients\r\n"
-_NEEDS_UTF8: Final = b"553 5.6.7 the sender was given without SMTPUTF8\r\n"
-_OUT_OF_ORDER: Final = local_reply(503, "5.5.1", "bad sequence of commands", Phase.EHLO)
-_NO_EXPN: Final = local_reply(502, "5.5.1", "not offered", Phase.EHLO)
-_NO_TLS: Final = local_reply(503, "5.5.1", "STARTTLS is not offered", Phase.TLS)
-_NO_AUTH: Final = local_reply(503, "5.5.1", "AUTH is not offered", Phase.AUTH)
-_LOGGED_IN_ALREADY: Final = local_reply(
-    503, "5.5.1", "already authenticated", Phase.AUTH
-)
-_AUTH_NEEDS_TLS: Final = local_reply(538, "5.7.11", "start TLS first", Phase.AUTH)
-_AUTH_FIRST: Final = local_reply(530, "5.7.0", "authentication required", Phase.MAIL)
-_TLS_FIRST: Final = local_reply(
-    530, "5.7.0", "start TLS first, then authenticate", Phase.MAIL
-)
-_NOT_OPEN: Final = local_reply(
-    550, "5.7.1", "this listener is not open to your address", Phase.MAIL
-)
-_NO_SCOPE: Final = local_reply(
-    550, "5.7.1", "this credential may not submit mail", Phase.MAIL
-)
-_TOO_BIG: Final = local_reply(
-    552, "5.3.4", "message over the size that SIZE names", Phase.MAIL
-)

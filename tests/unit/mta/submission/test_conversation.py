@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import threading
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -197,6 +198,26 @@ def test_when_it_cannot_be_told_whether_it_is_stored_nothing_is_said() -> None:
     drive(play, ports=ports)
 
 
+def test_no_reply_waits_for_the_commit_of_the_next_message() -> None:
+    ports = make_ports()
+
+    async def play(peer: MemoryPeer) -> None:
+        await peer.connect()
+        await peer.send(HELLO)
+        intake_of(ports).error = PatienceOverError()
+        admission_of(ports).verdict = lambda offer: (
+            local_reply(550, "5.7.1", "no", Phase.DOT)
+            if b"first" in offer.body
+            else None
+        )
+        first = CONTENT.replace(b"hello", b"first")
+        said = await peer.send(ENVELOPE + first + ENVELOPE + CONTENT)
+        assert codes(said) == [250, 250, 354, 550, 250, 250, 354]
+        assert peer.is_closed
+
+    drive(play, ports=ports)
+
+
 def test_an_error_of_ours_is_451_with_an_id_that_the_log_knows(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -243,6 +264,8 @@ def test_an_error_while_a_message_is_being_read_closes(
 
 def test_a_large_message_is_admitted_off_the_loop() -> None:
     ports = make_ports()
+    threads: list[threading.Thread] = []
+    admission_of(ports).verdict = lambda _: threads.append(threading.current_thread())
 
     async def play(peer: MemoryPeer) -> None:
         await peer.connect()
@@ -253,6 +276,10 @@ def test_a_large_message_is_admitted_off_the_loop() -> None:
             await intake_of(ports).has_begun.wait()
         assert codes(await peer.quiet()) == [250]
         assert len(intake_of(ports).accepted[0].body) == 300_002
+        await peer.send(ENVELOPE + CONTENT)
+        large, small = threads
+        assert large is not threading.main_thread()
+        assert small is threading.main_thread()
 
     drive(play, ports=ports)
 
@@ -271,6 +298,21 @@ def test_without_memory_a_message_is_read_to_its_end_and_put_off() -> None:
 
     drive(play, ports=ports)
     assert ports.budget.free == 1_000
+
+
+def test_a_message_that_is_refused_gives_its_memory_back_before_its_end() -> None:
+    ports = make_ports()
+
+    async def play(peer: MemoryPeer) -> None:
+        await peer.connect()
+        await peer.send(HELLO + ENVELOPE)
+        await peer.send(b"From: a@example.com\r\n\r\n" + b"x" * 900)
+        assert ports.budget.free < 64_000_000
+        await peer.send(b"x" * 200)
+        assert ports.budget.free == 64_000_000
+        assert codes(await peer.send(b"\r\n.\r\n")) == [552]
+
+    drive(play, open_settings(max_message_octets=1_000), ports)
 
 
 def test_a_line_without_end_is_refused_and_closed_and_holds_little() -> None:
@@ -412,3 +454,34 @@ def test_starttls_with_more_in_the_next_packet_is_hung_up_on() -> None:
         assert peer.is_closed
 
     drive(play, open_settings(tls=TLS))
+
+
+def test_what_comes_before_starttls_is_read_makes_no_command_either() -> None:
+    ports = make_ports()
+    intake = intake_of(ports)
+    intake.gate = asyncio.Event()
+
+    async def play(peer: MemoryPeer) -> None:
+        await peer.connect()
+        await peer.send(HELLO + ENVELOPE)
+        peer.session.data_received(CONTENT + b"STARTTLS\r\n")
+        await intake.has_begun.wait()
+        peer.session.data_received(b"NOOP\r\n")
+        assert intake.gate is not None
+        intake.gate.set()
+        assert codes(await peer.quiet()) == [250], "the message's reply, and no 220"
+        assert peer.is_closed
+        assert peer.door.counts.violations == 1
+
+    drive(play, open_settings(tls=TLS), ports)
+
+
+def test_a_session_that_begins_while_the_node_stops_is_told_so() -> None:
+    async def play(peer: MemoryPeer) -> None:
+        peer.session.connection_made(peer.transport)
+        peer.session.conversation.stop()
+        await peer.session.conversation.run()
+        assert codes(bytes(peer.transport.written)) == [220, 421]
+        assert peer.is_closed
+
+    drive(play)

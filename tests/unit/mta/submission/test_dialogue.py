@@ -275,7 +275,10 @@ def test_a_stopping_node_finishes_what_is_under_way_and_begins_nothing() -> None
     assert ended.octets.startswith(b"250 2.0.0 accepted\r\n")
 
     fresh = authorised()
-    talk(fresh, "EHLO x")
+    talk(fresh, "EHLO x", MAIL, RCPT)
+    fresh.receive(b"DATA")
+    fresh.message_ended(REFUSED)
+    assert not fresh.has_transaction
     fresh.stop()
     assert fresh.should_leave
     assert talk(fresh, MAIL) == "421 4.3.2!"

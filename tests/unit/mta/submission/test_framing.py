@@ -147,6 +147,16 @@ def test_a_message_too_big_is_read_to_its_end_without_being_kept() -> None:
     assert (end.outcome.code, end.rest) == (552, b"NOOP\r\n")
 
 
+@pytest.mark.parametrize("size", [1, 60, 1_000])
+def test_that_it_is_too_big_as_a_whole_is_said_first(size: int) -> None:
+    wire = b"A: " + b"b" * 60 + b"\r\n" * 40 + b".\r\n"
+    chunks = [wire[at : at + size] for at in range(0, len(wire), size)]
+    end = read(*chunks, max_octets=100, max_header_octets=50)
+    assert end is not None
+    assert isinstance(end.outcome, Reply)
+    assert end.outcome.text == "message over 100 octets"
+
+
 def test_the_first_refusal_stands() -> None:
     taker = reader()
     taker.refuse(local_reply(452, "4.3.1", "full", Phase.DOT))
