@@ -33,6 +33,7 @@ from mailwright.queue.scheduler import Scheduler, SchedulerSettings
 from mailwright.queue.settlement import Settlement, SettlementSettings
 from mailwright.queue.statements import queue_statements
 from mailwright.queue.tables import finished_of
+from mailwright.queue.tally import Tally
 from mailwright.reply import Phase, Reply
 from mailwright.reputation.permits import Permits
 from mailwright.site import Hop, Pipelining, Profile, Site, TlsDemand
@@ -166,6 +167,7 @@ class Queue:
     router: ScriptedRouter
     book: LineBook
     clock: Clock
+    tally: Tally
 
     async def finished(self) -> dict[str, int]:
         """Return the final state of each recipient that has one."""
@@ -254,6 +256,7 @@ async def _assemble(
     book = LineBook(store.ids.take)
     contents = Contents(store, bodies.read)
     lazily: list[Scheduler] = []
+    tally = Tally()
 
     def on_due(line):
         lazily[0].on_due(line)
@@ -265,8 +268,9 @@ async def _assemble(
         draw=lambda: 0.5,
         settings=SettlementSettings(ambiguous_retry),
         on_due=on_due,
+        tally=tally,
     )
-    claims = Claims(store, statements, clock, lambda claimed: None)
+    claims = Claims(store, statements, clock, lambda claimed: None, tally)
     tools = Tools(
         clock,
         claims,
@@ -274,6 +278,7 @@ async def _assemble(
         settlement,
         Permits(lambda: directory.pools),
         NoBudget(),
+        tally,
     )
     router = ScriptedRouter(profile)
     scheduler = Scheduler(
@@ -294,10 +299,13 @@ async def _assemble(
         write_file=lambda day, number, body: bodies.write(day, number, [body]),
         settings=IntakeSettings(timedelta(seconds=30), expires, expires),
         on_queued=scheduler.on_due,
+        tally=tally,
     )
     await discard_incomplete(store)
     await recover_sending(store, clock, ambiguous_retry)
     await load_lines(store, book)
     for line in book:
         scheduler.park(line)
-    return Queue(store, intake, scheduler, settlement, courier, router, book, clock)
+    return Queue(
+        store, intake, scheduler, settlement, courier, router, book, clock, tally
+    )

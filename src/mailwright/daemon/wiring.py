@@ -46,6 +46,7 @@ from mailwright.queue.line import Line
 from mailwright.queue.scheduler import Scheduler, SchedulerSettings
 from mailwright.queue.settlement import Settlement, SettlementSettings
 from mailwright.queue.statements import queue_statements
+from mailwright.queue.tally import Tally
 from mailwright.reputation.permits import Permits
 from mailwright.reputation.provider import ProfileBook, load_default_profile
 from mailwright.resolver import DnspythonResolver, Resolver, system_nameservers
@@ -81,6 +82,7 @@ class Outgoing:
     dialer: Dialer
     tls_memory: StoredTlsFailures
     profiles: ProfileBook
+    tally: Tally
 
 
 @dataclass(slots=True)
@@ -159,6 +161,7 @@ def _put_together(
         write_file=lambda day, number, body: bodies.write(day, number, [body]),
         settings=_intake_settings(settings),
         on_queued=out.scheduler.on_due,
+        tally=out.tally,
     )
     readiness = Readiness()
     doors = _doors(settings, state, clock, intake, budget, book, readiness)
@@ -196,6 +199,7 @@ def _outgoing(
     def on_due(line: Line) -> None:
         told[0](line)
 
+    tally = Tally()
     settlement = Settlement(
         store=store,
         clock=clock,
@@ -203,15 +207,17 @@ def _outgoing(
         draw=Random().random,  # noqa: S311 - spreads load, guards nothing
         settings=SettlementSettings(delivery.ambiguous_retry),
         on_due=on_due,
+        tally=tally,
     )
     contents = Contents(store, bodies.read)
     tools = Tools(
         clock,
-        Claims(store, queue_statements(suppression), clock, settlement.release),
+        Claims(store, queue_statements(suppression), clock, settlement.release, tally),
         contents,
         settlement,
         Permits(lambda: live.directory().pools),
         budget,
+        tally,
     )
     scheduler = Scheduler(
         tools=tools,
@@ -222,7 +228,7 @@ def _outgoing(
     )
     told.append(scheduler.on_due)
     return Outgoing(
-        scheduler, courier, settlement, contents, dialer, tls_memory, profiles
+        scheduler, courier, settlement, contents, dialer, tls_memory, profiles, tally
     )
 
 

@@ -11,10 +11,12 @@ from datetime import datetime
 from typing import Final
 
 from mailwright.clock import Clock, from_micros, to_micros
+from mailwright.events.types import EventType
 from mailwright.ids import SourceId
 from mailwright.queue.line import NOTHING_DUE, Line
 from mailwright.queue.settle import Claimed, claimed_of, doomed_unit
 from mailwright.queue.statements import NEXT_DUE, QueueStatements
+from mailwright.queue.tally import Tally
 from mailwright.store.ports import StoreError, UnitStore
 from mailwright.store.statements import Row, Step, Unit, UnitResult
 
@@ -31,12 +33,14 @@ class Claims:
         statements: QueueStatements,
         clock: Clock,
         release: Callable[[Claimed], None],
+        tally: Tally | None = None,
     ) -> None:
         """``release`` puts a claimed delivery back that nobody waits for any more."""
         self._store = store
         self._statements = statements
         self._clock = clock
         self._release = release
+        self._tally = tally or Tally()
 
     async def claim(
         self, line: Line, want: int, source: SourceId | None
@@ -113,6 +117,8 @@ class Claims:
         def done(result: UnitResult | None, _error: StoreError | None) -> None:
             if result and result[0]:
                 line.count -= 1
+                event = EventType.SUPPRESSED if is_suppressed else EventType.EXPIRED
+                self._tally.count(event, line.key.pool)
 
         unit = doomed_unit(
             claimed, is_suppressed=is_suppressed, node=self._store.node, now=now

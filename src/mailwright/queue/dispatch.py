@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -24,6 +24,7 @@ from mailwright.queue.line import Line
 from mailwright.queue.ports import Budget, Permits
 from mailwright.queue.settle import Claimed, empty_parcel
 from mailwright.queue.settlement import UNSIGNABLE_REST, Settlement
+from mailwright.queue.tally import Tally
 from mailwright.reply import Phase, Reply, local_reply
 from mailwright.site import Site
 from mailwright.store.ports import StoreError
@@ -76,6 +77,7 @@ class Tools:
     settlement: Settlement
     permits: Permits
     budget: Budget
+    tally: Tally = field(default_factory=Tally)
 
 
 class Lane:
@@ -204,6 +206,7 @@ class Lane:
             Attempt(empty_parcel(claimed), end, reply),
             source=claimed.source,
             ladder=self.site.profile.retry,
+            provider=self.site.profile.provider,
         )
 
     def _take_strays(self, source: SourceId, want: int) -> list[Claimed]:
@@ -318,7 +321,8 @@ class LaneFeed:
         self._lane = lane
         self._source = source
         self._tools = tools
-        self._taken: dict[int, tuple[Claimed, int]] = {}
+        #: What is under way, with its octets and when it was taken, in steady seconds.
+        self._taken: dict[int, tuple[Claimed, int, float]] = {}
         #: Whether the connection got as far as asking for mail.
         self.was_asked = False
 
@@ -328,15 +332,21 @@ class LaneFeed:
             self.was_asked = True
             self._lane.is_connecting = False
         parcels = []
-        for claimed, content in await self._lane.take(self._source, want):
-            self._taken[claimed.id] = (claimed, content.octets)
+        taken = await self._lane.take(self._source, want)
+        now = self._tools.clock.steady()
+        for claimed, content in taken:
+            self._taken[claimed.id] = (claimed, content.octets, now)
             parcels.append(_parcel(claimed, content))
         return parcels
 
     def settle(self, attempt: Attempt) -> None:
         """Move the delivery on. Never blocks."""
-        claimed, octets = self._taken.pop(attempt.parcel.delivery)
+        claimed, octets, taken_at = self._taken.pop(attempt.parcel.delivery)
         self._tools.budget.release(octets)
+        provider = self._lane.site.profile.provider
+        if attempt.end is not End.NOT_OFFERED:
+            took_s = self._tools.clock.steady() - taken_at
+            self._tools.tally.attempted(provider, took_s)
         line = claimed.line
         if attempt.end is End.UNSIGNABLE:
             until = self._tools.clock.now() + UNSIGNABLE_REST
@@ -346,17 +356,19 @@ class LaneFeed:
             attempt,
             source=self._source,
             ladder=self._lane.site.profile.retry,
+            provider=provider,
         )
 
     def abandon(self) -> None:
         """Settle what a faulty session left: it may have arrived."""
-        for claimed, octets in list(self._taken.values()):
+        for claimed, octets, _ in list(self._taken.values()):
             self._tools.budget.release(octets)
             self._tools.settlement.settle(
                 claimed,
                 Attempt(empty_parcel(claimed), End.AMBIGUOUS, _ABANDONED),
                 source=self._source,
                 ladder=self._lane.site.profile.retry,
+                provider=self._lane.site.profile.provider,
             )
         self._taken.clear()
 

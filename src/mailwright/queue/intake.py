@@ -10,10 +10,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from time import perf_counter
 from typing import Final
 
 from mailwright.accounts.directory import StreamClass
 from mailwright.envelope import Recipient
+from mailwright.events.types import EventType
 from mailwright.ids import (
     DeliveryId,
     Kind,
@@ -39,6 +41,7 @@ from mailwright.queue.statements import (
     DISCARD_MESSAGE,
     QueueStatements,
 )
+from mailwright.queue.tally import Tally
 from mailwright.reply import Phase, local_reply
 from mailwright.store.ports import (
     StoreConflictError,
@@ -94,6 +97,7 @@ class QueueIntake:
         write_file: Callable[[date, int, bytes], str],
         settings: IntakeSettings,
         on_queued: Callable[[Line], None],
+        tally: Tally | None = None,
     ) -> None:
         """``write_file`` makes a body durable in a file; it is called in a thread.
 
@@ -108,6 +112,7 @@ class QueueIntake:
         self._write_file = write_file
         self._settings = settings
         self._on_queued = on_queued
+        self._tally = tally or Tally()
 
     def apply(self, settings: IntakeSettings) -> None:
         """Take over new times; they act on what is accepted from now on."""
@@ -128,6 +133,16 @@ class QueueIntake:
             PatienceOverError: it cannot be known in time; close without a reply.
             StoreConflictError: a guard's key is already there; nothing is stored.
         """
+        began_at = perf_counter()
+        accepted = await self._accept(submission, guards)
+        self._tally.accepts.observe(perf_counter() - began_at)
+        return accepted
+
+    async def _accept(
+        self,
+        submission: Submission,
+        guards: Callable[[Accepted], Sequence[Bound]] | None,
+    ) -> Accepted:
         message = MessageId(self._next_id())
         body_file = None
         if len(submission.body) > FILE_OCTETS:
@@ -214,8 +229,12 @@ class QueueIntake:
         for position, new in enumerate(acceptance.deliveries):
             line = new.line
             line.accepting -= 1
-            if not outcomes or not outcomes[position]:
+            if not outcomes:
                 continue
+            if not outcomes[position]:
+                self._tally.count(EventType.SUPPRESSED, line.key.pool)
+                continue
+            self._tally.count(EventType.RECEIVED, line.key.pool)
             if not line.count:
                 line.next_due_at = acceptance.due_at
             line.due_again(acceptance.due_at)

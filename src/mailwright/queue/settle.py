@@ -154,10 +154,13 @@ def unit_of(
     node: int,
     epoch: int,
     now: datetime,
+    provider: str = "",
 ) -> Unit:
     """Return the unit that settles ``attempt`` with ``move``."""
     event = MOVES[State.SENDING, move.state]
     data = _data(claimed, attempt, move, source)
+    if provider:
+        data["provider"] = provider
     about = claimed.about
     mine = {
         "delivery_id": claimed.id,

@@ -9,16 +9,18 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from mailwright.attempt import Attempt, End, Outcome, Verdict
 from mailwright.clock import Clock
+from mailwright.events.types import EventType
 from mailwright.ids import SourceId
-from mailwright.queue.delivery import State
+from mailwright.queue.delivery import MOVES, State
 from mailwright.queue.line import Line
 from mailwright.queue.ports import Verdicts
 from mailwright.queue.retry import next_attempt_at
 from mailwright.queue.settle import Claimed, Move, empty_parcel, move_of, unit_of
+from mailwright.queue.tally import Tally
 from mailwright.reply import Phase, local_reply
 from mailwright.store.ports import StoreError, StoreFullError, UnitStore
 from mailwright.store.statements import Unit, UnitResult
@@ -44,6 +46,15 @@ class SettlementSettings:
     ambiguous_retry: timedelta
 
 
+class _Settled(NamedTuple):
+    """What is told of when its unit is stored."""
+
+    line: Line
+    move: Move
+    provider: str
+    source: SourceId | None
+
+
 class Settlement:
     """Ends attempts. Also counts what it could not write yet."""
 
@@ -56,6 +67,7 @@ class Settlement:
         draw: Callable[[], float],
         settings: SettlementSettings,
         on_due: Callable[[Line], None],
+        tally: Tally | None = None,
     ) -> None:
         """``draw`` gives jitter in [0, 1); ``on_due`` is told of lines with mail again."""
         self._store = store
@@ -64,6 +76,7 @@ class Settlement:
         self._draw = draw
         self._settings = settings
         self._on_due = on_due
+        self._tally = tally or Tally()
         #: Outcomes that found no room; nothing is claimed while there are any.
         self.unwritten = 0
 
@@ -78,6 +91,7 @@ class Settlement:
         *,
         source: SourceId | None,
         ladder: Sequence[float],
+        provider: str = "",
     ) -> None:
         """Move ``claimed`` on as ``attempt`` says. Durable a commit later (≤ 50 ms)."""
         now = self._clock.now()
@@ -100,40 +114,52 @@ class Settlement:
             attempt,
             move,
             source=source,
+            provider=provider,
             node=self._store.node,
             epoch=self._store.epoch,
             now=now,
         )
-        self._submit(unit, claimed, move)
+        self._submit(unit, _Settled(claimed.line, move, provider, source))
 
     def release(self, claimed: Claimed) -> None:
         """Put a claimed delivery back that was never offered."""
         attempt = Attempt(empty_parcel(claimed), End.NOT_OFFERED, NOT_OFFERED)
         self.settle(claimed, attempt, source=claimed.source, ladder=(0.0,))
 
-    def _submit(self, unit: Unit, claimed: Claimed, move: Move) -> None:
+    def _submit(self, unit: Unit, settled: _Settled) -> None:
         def done(result: UnitResult | None, error: StoreError | None) -> None:
             if result is not None:
-                self._moved(claimed.line, move, is_ours=bool(result[0]))
+                self._moved(settled, is_ours=bool(result[0]))
             elif isinstance(error, StoreFullError):
-                self._submit_later(unit, claimed, move)
+                self._submit_later(unit, settled)
             else:
                 # The row stays `sending`; the next start finds it ambiguous.
                 logger.error("an outcome could not be stored: %s", error)
 
         self._store.submit(unit, done)
 
-    def _submit_later(self, unit: Unit, claimed: Claimed, move: Move) -> None:
+    def _submit_later(self, unit: Unit, settled: _Settled) -> None:
         self.unwritten += 1
 
         def again() -> None:
             self.unwritten -= 1
-            self._submit(unit, claimed, move)
+            self._submit(unit, settled)
 
         asyncio.get_running_loop().call_later(FULL_RETRY_S, again)
 
-    def _moved(self, line: Line, move: Move, *, is_ours: bool) -> None:
+    def _moved(self, settled: _Settled, *, is_ours: bool) -> None:
+        line, move = settled.line, settled.move
         line.sending -= 1
+        if not is_ours or move.counts or move.due_at is None:
+            self._tally.count(
+                MOVES[State.SENDING, move.state]
+                if is_ours
+                else EventType.POSSIBLE_DUPLICATE,
+                line.key.pool,
+                settled.provider,
+                settled.source,
+                move.category,
+            )
         if not is_ours:
             return
         if move.state is not State.QUEUED or move.due_at is None:
