@@ -192,6 +192,7 @@ class _Plan:
                 hourly_limit=credential.hourly_limit,
                 daily_quota=credential.daily_quota,
                 backlog_limit=credential.backlog_limit,
+                dsn=credential.dsn.value,
                 created_at=self._at,
                 retired_at=None,
             )

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from mailwright.accounts import statements
-from mailwright.accounts.directory import Scope, Stream, Tenant
+from mailwright.accounts.directory import DsnPolicy, Scope, Stream, Tenant
 from mailwright.clock import to_micros
 from mailwright.ids import CredentialId, SendingDomainId
 from mailwright.store.statements import Bound, Step, Unit, UnitResult
@@ -83,6 +83,7 @@ def create_credential(new: NewCredential, by: Authorship) -> Unit:
         hourly_limit=None,
         daily_quota=None,
         backlog_limit=None,
+        dsn=DsnPolicy.ALL.value,
         created_at=to_micros(by.at),
         retired_at=None,
     )

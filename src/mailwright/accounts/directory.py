@@ -42,6 +42,14 @@ class Proof(StrEnum):
     OPERATOR = "operator"  # the operator vouches for it
 
 
+class DsnPolicy(StrEnum):
+    """For which of a credential's mail its submitter gets DSNs."""
+
+    ALL = "all"
+    TRANSACTIONAL = "transactional"  # mail of transactional streams only
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """Who owns credentials, sending domains, suppressions and quotas."""
@@ -69,6 +77,7 @@ class Credential:
         secret_hash: SHA-256 of the secret; ``None`` when it only serves listeners that
             are open to named networks.
         stream: where its mail goes when it names none.
+        dsn: for which of its mail DSNs go to the reverse-path.
     """
 
     id: CredentialId
@@ -77,6 +86,7 @@ class Credential:
     secret_hash: bytes | None = field(repr=False)
     scopes: frozenset[Scope]
     stream: StreamId
+    dsn: DsnPolicy = DsnPolicy.ALL
 
 
 @dataclass(frozen=True, slots=True)

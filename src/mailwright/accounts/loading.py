@@ -16,6 +16,7 @@ from mailwright.accounts.directory import (
     Credential,
     Directory,
     DkimKey,
+    DsnPolicy,
     Pool,
     Proof,
     Route,
@@ -55,7 +56,8 @@ _STREAMS: Final = _rows_of(
 )
 _CREDENTIALS: Final = _rows_of(
     tables.credentials,
-    *("id", "tenant", "name", "secret_hash", "scopes", "stream", "retired_at"),
+    *("id", "tenant", "name", "secret_hash", "scopes", "stream", "dsn"),
+    "retired_at",
 )
 _DOMAINS: Final = _rows_of(
     tables.sending_domains,
@@ -170,7 +172,7 @@ def _stream(row: Row) -> Stream:
 
 
 def _credential(row: Row) -> Credential:
-    ident, tenant, name, secret_hash, scopes, stream, _ = row
+    ident, tenant, name, secret_hash, scopes, stream, dsn, _ = row
     return Credential(
         CredentialId(ident),
         TenantId(tenant),
@@ -178,6 +180,7 @@ def _credential(row: Row) -> Credential:
         secret_hash,
         frozenset(map(Scope, scopes.split())),
         StreamId(stream),
+        DsnPolicy(dsn),
     )
 
 

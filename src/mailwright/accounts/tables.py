@@ -50,6 +50,7 @@ credentials = Table(
     Column("hourly_limit", Big),
     Column("daily_quota", Big),
     Column("backlog_limit", Big),
+    Column("dsn", Text, nullable=False),  # all | transactional | none
     Column("created_at", Big, nullable=False),
     Column("retired_at", Big),
 )

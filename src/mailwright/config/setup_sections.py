@@ -53,6 +53,14 @@ class ScopeName(StrEnum):
     MANAGE = "manage"  # change its tenant's settings
 
 
+class DsnChoice(StrEnum):
+    """For which mail a submitter gets DSNs."""
+
+    ALL = "all"
+    TRANSACTIONAL = "transactional"  # mail of transactional streams only
+    NONE = "none"
+
+
 class ProofKind(StrEnum):
     """How a sending domain is proven."""
 
@@ -211,6 +219,13 @@ class CredentialSection(Section):
         unit="deliveries",
         ge=1,
         le=_MAX_RECIPIENTS,
+    )
+
+    dsn: DsnChoice = setting(
+        DsnChoice.ALL,
+        text="Delivery status notifications to the reverse-path: for all mail, for "
+        "transactional streams only, or none. NOTIFY=NEVER of a recipient always counts.",
+        example="transactional",
     )
 
     @property

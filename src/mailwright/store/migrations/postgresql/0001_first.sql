@@ -54,6 +54,7 @@ CREATE TABLE credentials (
   hourly_limit BIGINT,
   daily_quota BIGINT,
   backlog_limit BIGINT,
+  dsn TEXT NOT NULL,
   created_at BIGINT NOT NULL,
   retired_at BIGINT,
   PRIMARY KEY (id),

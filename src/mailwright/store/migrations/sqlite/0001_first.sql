@@ -54,6 +54,7 @@ CREATE TABLE credentials (
   hourly_limit INTEGER,
   daily_quota INTEGER,
   backlog_limit INTEGER,
+  dsn TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   retired_at INTEGER,
   PRIMARY KEY (id),
