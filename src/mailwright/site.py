@@ -39,6 +39,10 @@ class Profile:
         pipelining: what its servers cope with.
         tls: what we demand.
         retry: seconds between attempts; the last one repeats.
+        throttles: rates such as ``"20/min"``, for each source of ours.
+        overall_throttles: rates for all our sources together.
+        overall_connections: at most, from all our sources to all sites of the provider
+            (for the default one: to the site); ``None`` when no limit is known.
     """
 
     provider: str
@@ -47,6 +51,9 @@ class Profile:
     pipelining: Pipelining
     tls: TlsDemand
     retry: tuple[float, ...]
+    throttles: tuple[str, ...] = ()
+    overall_throttles: tuple[str, ...] = ()
+    overall_connections: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
