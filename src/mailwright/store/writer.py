@@ -19,6 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Final
 
 from mailwright.store.ports import Done, StoreError, StoreFailedError
@@ -53,13 +54,18 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class WriterStatistics:
-    """Counts since the start, and what waits now."""
+    """Counts since the start, and what waits now.
+
+    Attributes:
+        turns_s: seconds that turns took in all, their commits included.
+    """
 
     units: int
     turns: int
     failed_units: int
     waiting_interactive: int
     waiting_bulk: int
+    turns_s: float = 0.0
 
 
 class Writer:
@@ -92,6 +98,7 @@ class Writer:
         self._connection: sqlite3.Connection
         self._turns: Turns
         self._units = self._turn_count = self._failed_units = 0
+        self._turns_s = 0.0
 
     # -- on the event loop -----------------------------------------------------------
 
@@ -149,6 +156,7 @@ class Writer:
             failed_units=self._failed_units,
             waiting_interactive=len(self._interactive),
             waiting_bulk=len(self._bulk),
+            turns_s=self._turns_s,
         )
 
     def _answer(self, outcomes: list[Outcome]) -> None:
@@ -228,11 +236,13 @@ class Writer:
 
     def _turn(self) -> None:
         """Run what waits, commit, answer; then checkpoint if it is time."""
+        began_at = perf_counter()
         refusal = self._turns.begin()
         if refusal is not None:
             self._not_begun(refusal)
             return
         outcomes = self._turns.run(self._take)
+        self._turns_s += perf_counter() - began_at
         if self._bulk:
             self._bulk_patience = max(0, self._bulk_patience - 1)
         self._count(outcomes)
