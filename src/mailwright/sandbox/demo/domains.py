@@ -73,7 +73,7 @@ CAST: Final = (
     _domain("oldtls.test", "broken TLS", 4, Behaviour(tls=TlsOffer.BROKEN)),
     _domain("greylist.test", "greylists for 2 s", 9, Behaviour(greylist_s=2.0)),
     _domain("busy.test", "451 twice, then ok", 7, Behaviour(defer_first=2)),
-    _domain("picky.test", "550 to some users", 8, Behaviour(refuse_share=0.4)),
+    _domain("picky.test", "550 to some users", 8, Behaviour(refuse_share=0.3)),
     _domain(
         "slow.test",
         "answers slowly",

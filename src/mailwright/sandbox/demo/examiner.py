@@ -4,15 +4,16 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from mailwright.sandbox.demo.ledger import Copy, Ledger
 from mailwright.sandbox.demo.letters import Composed, Expected, alteration_of
 from mailwright.sandbox.inbox import Inbox, Letter
 
-#: Letters that are parsed for the comparison, a millisecond of Python each; of all
-#: others the octets are compared.
-MAX_PARSED = 1_000
-_BATCH = 200  # compared in one hop to a thread
+#: Of the letters that the node composed, those that are parsed for the comparison, at a
+#: millisecond of Python each. What a client composed is compared octet by octet, always.
+MAX_PARSED: Final = 1_000
+_BATCH: Final = 200  # compared in one hop to a thread
 
 
 @dataclass(slots=True)
