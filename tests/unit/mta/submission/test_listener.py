@@ -1,6 +1,7 @@
 """A door with real sockets, real TLS and other people's clients, on both event loops."""
 
 import asyncio
+import errno
 import smtplib
 import socket
 import ssl
@@ -447,6 +448,31 @@ def test_new_limits_and_certificates_act_on_the_next_connection(
             assert b"SIZE 1000\r\n" in await offered(door, trusting)
             with pytest.raises(ssl.SSLError):
                 await offered(door, certificates.client)
+
+    run(scene())
+
+
+def test_without_a_file_descriptor_left_accepting_pauses_and_goes_on(
+    run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mailwright.mta.submission.listener._ACCEPT_PAUSE_S", 0.01)
+    accept = socket.socket.accept
+    failures = 3
+
+    def failing(listening: socket.socket) -> Any:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(listening)
+
+    async def scene() -> None:
+        async with open_door(open_settings()) as door:
+            monkeypatch.setattr(socket.socket, "accept", failing)
+            client = await door.connect()
+            assert codes(await client.reply()) == [220]
+            await client.close()
+        assert caplog.text.count("cannot accept") == 3
 
     run(scene())
 
