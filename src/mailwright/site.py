@@ -17,7 +17,13 @@ class TlsDemand(StrEnum):
 
     NONE = "none"  # never try
     OPPORTUNISTIC = "opportunistic"  # if offered; once in clear when it fails
+    ENCRYPTED = "encrypted"  # with any certificate, or the mail waits
     REQUIRED = "required"  # verified, or the mail waits
+
+    @property
+    def forbids_clear(self) -> bool:
+        """Whether mail waits rather than going in clear."""
+        return self in {TlsDemand.ENCRYPTED, TlsDemand.REQUIRED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +35,32 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What one scope may take; what is not set is not limited there.
+
+    Attributes:
+        connections: open at once.
+        throttles: rates, each spelled as ``config.units.format_rate`` does: ``"20/min"``.
+    """
+
+    connections: int | None = None
+    throttles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """How a provider wants to be treated.
 
     Attributes:
         provider: its name, ``"default"`` for everyone else.
-        connections: at most, per source and site.
+        connections: at most, per source and site; never more than the wider scopes allow.
         messages_per_connection: then the connection is closed and another opened.
         pipelining: what its servers cope with.
         tls: what we demand.
         retry: seconds between attempts; the last one repeats.
-        throttles: rates such as ``"20/min"``, for each source of ours.
-        overall_throttles: rates for all our sources together.
-        overall_connections: at most, from all our sources to all sites of the provider
-            (for the default one: to the site); ``None`` when no limit is known.
+        throttles: rates, per source and site.
+        per_source: limits of one source at all sites of the provider together.
+        overall: limits of all our sources at all sites of the provider together.
     """
 
     provider: str
@@ -52,8 +70,8 @@ class Profile:
     tls: TlsDemand
     retry: tuple[float, ...]
     throttles: tuple[str, ...] = ()
-    overall_throttles: tuple[str, ...] = ()
-    overall_connections: int | None = None
+    per_source: Limits = Limits()
+    overall: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +79,8 @@ class Site:
     """Domains with the same MX hosts share one site.
 
     Attributes:
-        key: canonical name of the set of hosts; equal keys are one site.
+        key: canonical name of the set of hosts, with the provider where the hosts alone
+            do not tell it; equal keys are one site.
         hops: in the order to try them; equal preference is in canonical order here and
             is shuffled by whoever connects.
         preferences: of each hop.
