@@ -194,6 +194,7 @@ def _queue(
         state=int(State.QUEUED),
         attempt=0,
         ambiguous=0,
+        lost=0,
         epoch=None,
         source=None,
         tenant=submission.tenant,

@@ -71,10 +71,12 @@ def _recovery(
     store: UnitStore, clock: Clock, ambiguous_retry: timedelta, rows: list[Row]
 ) -> Unit:
     now = clock.now()
-    due_at = now + ambiguous_retry
-    due = to_micros(due_at)
     steps = []
-    for delivery, line, message, tenant, subject, attempt, accepted_at in rows:
+    for row in rows:
+        delivery, line, message, tenant, subject, attempt, accepted_at, expires_at = row
+        # At the latest when it expires, so that the end is not late.
+        due_at = min(now + ambiguous_retry, from_micros(expires_at))
+        due = to_micros(due_at)
         about = About(
             TenantId(tenant),
             MessageId(message),

@@ -26,8 +26,9 @@ from mailwright.queue.statements import (
 from mailwright.reply import Reply
 from mailwright.store.statements import Bound, Row, Step, Unit
 
-#: A connection lost between dot and reply this often ends a delivery.
-MAX_AMBIGUOUS: Final = 2
+#: A connection lost between dot and reply this often ends a delivery. What a dead
+#: start left unsettled does not count: that was our fault, and is tried until it expires.
+MAX_LOST: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Claimed:
         attempt: number of the attempt under way, from 1.
         source: of its first attempt.
         ambiguous: earlier attempts that may have arrived.
+        lost: of these, those whose connection was lost between dot and reply.
     """
 
     line: Line
@@ -53,6 +55,7 @@ class Claimed:
     selector: str
     source: SourceId | None
     ambiguous: int
+    lost: int
     notify: str
     orcpt: str
 
@@ -87,6 +90,7 @@ def claimed_of(line: Line, row: Row) -> Claimed:
         row[11],
         row[12],
         row[13],
+        row[14],
     )
 
 
@@ -131,7 +135,7 @@ def move_of(
         due = min(now + rest, claimed.expires_at)
         return Move(State.QUEUED, due_at=due, counts=False)
     if attempt.end is End.AMBIGUOUS:
-        if claimed.ambiguous + 1 >= MAX_AMBIGUOUS:
+        if claimed.lost + 1 >= MAX_LOST:
             return Move(State.EXPIRED, "network", lost=True)
         due = min(now + ambiguous_retry, claimed.expires_at)
         return Move(State.QUEUED, "network", due, lost=True)
@@ -178,7 +182,7 @@ def unit_of(
     else:
         due = to_micros(move.due_at)
         guard = REQUEUE(
-            **mine, due=due, uncounted=int(not move.counts), lost=int(move.lost)
+            **mine, due=due, uncounted=int(not move.counts), was_lost=int(move.lost)
         )
         then = (LINE_DUE(line_id=claimed.line.id, due=due),)
         if move.counts:

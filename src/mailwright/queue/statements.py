@@ -135,7 +135,8 @@ REQUEUE = Query(
         epoch=None,
         due_at=bindparam("due"),
         attempt=deliveries.c.attempt - bindparam("uncounted"),
-        ambiguous=deliveries.c.ambiguous + bindparam("lost"),
+        ambiguous=deliveries.c.ambiguous + bindparam("was_lost"),
+        lost=deliveries.c.lost + bindparam("was_lost"),
     )
     .returning(deliveries.c.id),
 )
@@ -172,6 +173,7 @@ SENDING_OF_DEAD_EPOCHS = Query(
         deliveries.c.subject,
         deliveries.c.attempt,
         deliveries.c.accepted_at,
+        deliveries.c.expires_at,
     )
     .where(deliveries.c.state == _SENDING, deliveries.c.epoch < bindparam("my_epoch"))
     .limit(bindparam("slice")),
@@ -277,6 +279,7 @@ _claimed = (
     deliveries.c.selector,
     deliveries.c.source,
     deliveries.c.ambiguous,
+    deliveries.c.lost,
     deliveries.c.notify,
     deliveries.c.orcpt,
 )

@@ -100,6 +100,7 @@ deliveries = Table(
     Column("state", SmallInteger, nullable=False),
     Column("attempt", SmallInteger, nullable=False),  # how many were begun
     Column("ambiguous", SmallInteger, nullable=False),  # attempts that may have arrived
+    Column("lost", SmallInteger, nullable=False),  # of these, not by a dead start
     Column("epoch", Big),  # of the start that is sending it
     Column("source", Big),  # of its first attempt; greylisting wants it again
     Column("tenant", Big, nullable=False),

@@ -25,7 +25,9 @@ RETRY = NOW + timedelta(minutes=5)
 EXPIRES = NOW + timedelta(days=1)
 
 
-def claimed(*, ambiguous: int = 0, expires_at: datetime = EXPIRES) -> Claimed:
+def claimed(
+    *, ambiguous: int = 0, lost: int = 0, expires_at: datetime = EXPIRES
+) -> Claimed:
     line = Line(LineId(1), None, 1, NOW)
     return Claimed(
         line,
@@ -41,6 +43,7 @@ def claimed(*, ambiguous: int = 0, expires_at: datetime = EXPIRES) -> Claimed:
         "s1",
         SourceId(1),
         ambiguous,
+        lost,
         "",
         "",
     )
@@ -109,8 +112,13 @@ def test_a_connection_lost_after_the_dot_is_tried_again_later_and_marked() -> No
 
 
 def test_a_connection_lost_after_the_dot_twice_ends_the_delivery() -> None:
-    found = move(End.AMBIGUOUS, ambiguous=1)
+    found = move(End.AMBIGUOUS, ambiguous=1, lost=1)
     assert (found.state, found.lost) == (State.EXPIRED, True)
+
+
+def test_crashes_never_bring_that_end_nearer() -> None:
+    found = move(End.AMBIGUOUS, ambiguous=7)
+    assert (found.state, found.lost) == (State.QUEUED, True)
 
 
 def test_every_move_of_an_attempt_is_in_the_table() -> None:

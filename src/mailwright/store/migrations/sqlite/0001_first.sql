@@ -230,6 +230,7 @@ CREATE TABLE deliveries (
   state SMALLINT NOT NULL,
   attempt SMALLINT NOT NULL,
   ambiguous SMALLINT NOT NULL,
+  lost SMALLINT NOT NULL,
   epoch INTEGER,
   source INTEGER,
   tenant INTEGER NOT NULL,
