@@ -1,9 +1,9 @@
 """TLS on the way out: contexts for the two demands, and the memory of broken servers.
 
 Opportunistic TLS takes any certificate (RFC 7435 §3: it guards against those who only
-listen); required TLS verifies chain and name (RFC 8446; RFC 6125 §6). A server whose
-handshake failed lately is spoken to in clear, but only where clear was allowed anyway:
-the memory never lowers a demand.
+listen), and so does a demand for encryption alone; required TLS verifies chain and name
+(RFC 8446; RFC 6125 §6). A server whose handshake failed lately is spoken to in clear,
+but only where clear was allowed anyway: the memory never lowers a demand.
 """
 
 import ssl

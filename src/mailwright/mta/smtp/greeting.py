@@ -108,7 +108,7 @@ class Greeting:
     )
 
     def __init__(self, ehlo_name: str, demand: TlsDemand, login: Login | None) -> None:
-        """Start at the banner; if ``demand`` is ``REQUIRED``, end without TLS."""
+        """Start at the banner; if ``demand`` forbids clear, end without TLS."""
         self.step = Step.BANNER
         self.extensions = NO_EXTENSIONS
         self.refusal: Reply | None = None
@@ -172,7 +172,7 @@ class Greeting:
         if said.code_class == 2:
             self.extensions = parse_extensions(said.lines)
             return self._after_ehlo()
-        if said.code_class == 5 and self._demand is not TlsDemand.REQUIRED:
+        if said.code_class == 5 and not self._demand.forbids_clear:
             # RFC 5321 §3.2: a server from before EHLO answers 500, 502 or the like; one
             # that refuses us says so again to HELO.
             self._move(Step.HELO)
@@ -189,7 +189,7 @@ class Greeting:
             if self.extensions.has_starttls:
                 self._move(Step.STARTTLS)
                 return b"STARTTLS\r\n"
-            if self._demand is TlsDemand.REQUIRED:
+            if self._demand.forbids_clear:
                 return self._refuse_tls("receiver does not offer STARTTLS")
         return self._authenticate()
 
@@ -197,7 +197,7 @@ class Greeting:
         if said.code_class == 2:
             self._move(Step.HANDSHAKE)
             return b""
-        if self._demand is TlsDemand.REQUIRED or said.code_class == 3:
+        if self._demand.forbids_clear or said.code_class == 3:
             return self._refuse_for(said)
         # RFC 3207 §4: it is for the client to decide; opportunistic goes on in clear.
         return self._authenticate()
