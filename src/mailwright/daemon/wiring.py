@@ -28,6 +28,7 @@ from mailwright.daemon.state import State
 from mailwright.mta.admission import Admission, AdmissionLimits
 from mailwright.mta.courier import Courier
 from mailwright.mta.dialing import Dialer, DialSettings
+from mailwright.mta.ourselves import Ourselves
 from mailwright.mta.preparing import Preparer
 from mailwright.mta.routing import Router
 from mailwright.mta.smtp.client import Timeouts
@@ -48,7 +49,7 @@ from mailwright.queue.settlement import Settlement, SettlementSettings
 from mailwright.queue.statements import queue_statements
 from mailwright.queue.tally import Tally
 from mailwright.reputation.permits import Permits
-from mailwright.reputation.provider import ProfileBook, load_default_profile
+from mailwright.reputation.provider import ProfileBook, load_profiles
 from mailwright.resolver import DnspythonResolver, Resolver, system_nameservers
 from mailwright.store.bodies import BodyStore
 
@@ -191,8 +192,15 @@ def _outgoing(
         settings=_dial_settings(settings),
     )
     courier = Courier(dialer, Preparer(live.keys), clock, signing)
-    profiles = ProfileBook(load_default_profile(_retry_ladder(settings)))
-    router = Router(resolver, live.directory, profiles, clock, delivery.smtp_port)
+    profiles = load_profiles(_retry_ladder(settings))
+    router = Router(
+        resolver,
+        live.directory,
+        profiles,
+        clock,
+        delivery.smtp_port,
+        ourselves=_ourselves(settings, state),
+    )
     # Settling tells the scheduler, which is made from settling.
     told: list[Callable[[Line], None]] = []
 
@@ -229,6 +237,17 @@ def _outgoing(
     told.append(scheduler.on_due)
     return Outgoing(
         scheduler, courier, settlement, contents, dialer, tls_memory, profiles, tally
+    )
+
+
+def _ourselves(settings: NodeSettings, state: State) -> Ourselves:
+    listeners = settings.smtp
+    names = {settings.hostname, *map(settings.greeting_name, listeners)}
+    live = state.settings
+    return Ourselves(
+        frozenset(names),
+        tuple((each.listen.host, each.listen.port) for each in listeners),
+        lambda: {each.address for each in live.directory().sources.values()},
     )
 
 

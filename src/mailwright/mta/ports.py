@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
+from mailwright.accounts.directory import Route
 from mailwright.attempt import Attempt, Parcel
+from mailwright.resolver import MxRecord
 from mailwright.site import Profile
 from mailwright.store.statements import Bound
 from mailwright.submission import Accepted, Submission
@@ -52,10 +54,22 @@ class Feed(Protocol):
 class Profiles(Protocol):
     """Knows how providers want to be treated."""
 
-    def profile_of(self, hosts: Sequence[str]) -> Profile:
-        """Return the profile for a site with these MX hosts, most preferred first."""
+    def place(self, domain: str, records: Sequence[MxRecord]) -> tuple[str, Profile]:
+        """Return key and profile of the site of ``domain`` with these MX hosts."""
         ...
 
-    def site_key(self, hosts: Sequence[str]) -> str:
-        """Return the canonical name of a site with these MX hosts, in any order."""
+    def profile_of_host(self, host: str) -> Profile:
+        """Return the profile for mail that someone routes to ``host``."""
+        ...
+
+    def default_profile(self) -> Profile:
+        """Return the profile for everyone else."""
+        ...
+
+
+class Routes(Protocol):
+    """Knows the next hops that someone set."""
+
+    def route_for(self, domain: str) -> Route | None:
+        """Return the route of ``domain``, or ``None`` where its MX decides."""
         ...

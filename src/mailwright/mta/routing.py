@@ -2,22 +2,26 @@
 
 The answer is a :class:`~mailwright.site.Site`, or the reply that a receiver would have
 given. What nobody could find out is transient; only the domain itself can say that it
-takes no mail.
+takes no mail. Hosts that are this node, and all that are no better, are left out.
 
 Standards: RFC 5321 §5.1 (MX, implicit MX), RFC 7505 (null MX), RFC 3463 (codes).
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Final, TypeVar
 
-from mailwright.accounts.directory import Directory, Route
+from mailwright.accounts.directory import Route
 from mailwright.clock import Clock
-from mailwright.mta.ports import Profiles
+from mailwright.mta.ourselves import Ourselves, without_loop
+from mailwright.mta.ports import Profiles, Routes
 from mailwright.reply import Phase, Reply, local_reply
 from mailwright.resolver import MxAnswer, MxRecord, Outcome, Resolver
 from mailwright.site import Hop, Pipelining, Site, TlsDemand
 
+#: Hosts of a domain that are tried. RFC 5321 §5.1 asks for at least two.
 MAX_HOPS: Final = 10
 #: A changed route acts within this time; it is a dictionary that is asked.
 ROUTE_TTL_S: Final = 5.0
@@ -37,6 +41,9 @@ _NO_HOST: Final = local_reply(
 _NO_USABLE_MX: Final = local_reply(
     451, "4.4.4", "no MX of the domain names a host", Phase.CONNECT
 )
+_LOOP: Final = local_reply(
+    554, "5.4.6", "mail loops back to myself: this node is the best MX", Phase.CONNECT
+)
 
 
 class Router:
@@ -46,26 +53,29 @@ class Router:
     the same hosts get the same object while its answer holds.
 
     Args:
-        directory: returns the shared settings as they are now.
+        routes: returns the shared settings as they are now.
         smtp_port: of MX hosts; 25 but in a rehearsal.
         sites_max: domains remembered.
+        ourselves: which hosts are this node.
     """
 
     def __init__(
         self,
         resolver: Resolver,
-        directory: Callable[[], Directory],
+        routes: Callable[[], Routes],
         profiles: Profiles,
         clock: Clock,
         smtp_port: int = 25,
         sites_max: int = 65_536,
+        ourselves: Ourselves = Ourselves(),  # noqa: B008 - it is immutable
     ) -> None:
         self._resolver = resolver
-        self._directory = directory
+        self._routes = routes
         self._profiles = profiles
         self._clock = clock
         self._smtp_port = smtp_port
         self._sites_max = sites_max
+        self._ourselves = ourselves
         #: Each with the steady time at which the domain's own answer is stale.
         self._by_domain: dict[str, tuple[Site, float]] = {}
         self._by_key: dict[str, Site] = {}
@@ -75,7 +85,7 @@ class Router:
 
         Cost: a dictionary read, or one question to the resolver (two without any MX).
         """
-        route = self._directory().route_for(domain)
+        route = self._routes().route_for(domain)
         if route is not None:
             return self._site_of_route(route)
         known = self._by_domain.get(domain)
@@ -84,11 +94,11 @@ class Router:
         answer = await self._resolver.mx(domain)
         if answer.outcome is Outcome.NO_DATA:
             answer = await self._implicit_mx(domain, answer)
-        refusal = _refusal(answer)
-        if refusal is not None:
+        site = _refusal(answer) or await self._site(domain, answer)
+        if isinstance(site, Reply):
             self._by_domain.pop(domain, None)
-            return refusal
-        return self._remember(domain, self._site(answer))
+            return site
+        return self._remember(domain, site)
 
     async def _implicit_mx(self, domain: str, answer: MxAnswer) -> MxAnswer:
         """Return the domain itself as its MX, if it has an address of either family."""
@@ -100,19 +110,49 @@ class Router:
         ttl_s = min(answer.ttl_s, found.ttl_s)
         return MxAnswer(Outcome.FOUND, (MxRecord(0, domain),), ttl_s)
 
-    def _site(self, answer: MxAnswer) -> Site:
-        records = sorted(answer.records, key=lambda mx: (mx.preference, mx.host))
-        records = records[:MAX_HOPS]
-        hosts = [record.host for record in records]
+    async def _site(self, domain: str, answer: MxAnswer) -> Site | Reply:
+        ordered = sorted(answer.records, key=lambda mx: (mx.preference, mx.host))
+        records = ordered[:MAX_HOPS]
+        left = without_loop(records, await self._our_hosts(records))
+        if not left:
+            return _LOOP
+        key, profile = self._profiles.place(domain, left)
         return Site(
-            key=self._profiles.site_key(hosts),
-            hops=tuple(Hop(host, self._smtp_port) for host in hosts),
-            preferences=tuple(record.preference for record in records),
-            profile=self._profiles.profile_of(hosts),
+            key=key,
+            hops=tuple(Hop(record.host, self._smtp_port) for record in left),
+            preferences=tuple(record.preference for record in left),
+            profile=profile,
             until=self._clock.steady() + answer.ttl_s,
         )
 
-    def _site_of_route(self, route: Route) -> Site:
+    async def _our_hosts(self, records: Sequence[MxRecord]) -> set[str]:
+        """Return which of these hosts are this node.
+
+        Addresses are asked for only where one of our listeners could answer.
+        """
+        ours = self._ourselves
+        names = {record.host for record in records}
+        found = {name for name in names if ours.is_named(name)}
+        if not ours.listens_on(self._smtp_port):
+            return found
+        async with asyncio.TaskGroup() as tasks:
+            asked = {
+                name: tasks.create_task(self._is_us(name), name=f"is {name} us?")
+                for name in names - found
+            }
+        return found | {name for name, task in asked.items() if task.result()}
+
+    async def _is_us(self, host: str) -> bool:
+        """Return whether an address of ``host`` is ours; who cannot be found is not."""
+        answer = await self._resolver.addresses(host, want_v6=True)
+        return any(
+            self._ourselves.answers_at(literal, self._smtp_port)
+            for literal in answer.records
+        )
+
+    def _site_of_route(self, route: Route) -> Site | Reply:
+        if self._leads_back(route):
+            return _LOOP
         # All that a connection depends on: two routes that differ in it never share one.
         key = f"{route.host}:{route.port} {route.tls} {route.pipelining}"
         login = None
@@ -123,8 +163,12 @@ class Router:
         known = self._by_key.get(key)
         if known is not None and now < known.until:
             return known
+        # A smarthost that knows us is no MX, even if it is called like one.
+        profiles = self._profiles
         profile = replace(
-            self._profiles.profile_of([route.host]),
+            profiles.default_profile()
+            if login
+            else profiles.profile_of_host(route.host),
             pipelining=Pipelining(route.pipelining),
             tls=TlsDemand(route.tls),
         )
@@ -132,6 +176,16 @@ class Router:
         site = Site(key, hops, (0,), profile, login, now + ROUTE_TTL_S)
         _put(self._by_key, key, site, self._sites_max)
         return site
+
+    def _leads_back(self, route: Route) -> bool:
+        ours = self._ourselves
+        if ours.is_named(route.host):
+            return ours.listens_on(route.port)
+        try:
+            ip_address(route.host)
+        except ValueError:
+            return False
+        return ours.answers_at(route.host, route.port)
 
     def _remember(self, domain: str, site: Site) -> Site:
         """Return ``site``, or the equal one that other domains have already."""

@@ -4,9 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailwright.reputation.provider import ProfileBook, load_default_profile
 from mailwright.reputation.site import site_key
-from mailwright.site import Pipelining, TlsDemand
 
 HOSTS = st.lists(
     st.from_regex(r"[a-z]{1,3}\.[a-z]{2}", fullmatch=True), min_size=1, max_size=6
@@ -43,23 +41,3 @@ def test_keys_are_kept_with_history_and_must_not_change(
 def test_no_hosts_make_no_site() -> None:
     with pytest.raises(ValueError, match="host"):
         site_key([])
-
-
-def test_the_shipped_default_profile_is_valid() -> None:
-    profile = load_default_profile([300.0, 900.0])
-    assert profile.provider == "default"
-    assert profile.retry == (300.0, 900.0)
-    assert (profile.pipelining, profile.tls) == (
-        Pipelining.COMMANDS,
-        TlsDemand.OPPORTUNISTIC,
-    )
-    assert profile.connections >= 1
-    assert profile.messages_per_connection >= 1
-
-
-def test_every_site_has_a_profile_and_a_key() -> None:
-    book = ProfileBook(load_default_profile([300.0]))
-    assert book.profile_of(["mx.example.com"]).provider == "default"
-    assert book.site_key(["b.example", "a.example"]) == site_key(
-        ["a.example", "b.example"]
-    )

@@ -11,10 +11,10 @@ from mailwright.accounts.directory import Directory, Route
 from mailwright.clock import ManualClock
 from mailwright.mta.routing import MAX_HOPS, ROUTE_TTL_S, Router
 from mailwright.reply import Origin, Phase, Reply
-from mailwright.reputation.provider import ProfileBook, load_default_profile
+from mailwright.reputation.provider import load_profiles
 from mailwright.site import Hop, Pipelining, Site, TlsDemand
 
-PROFILE = load_default_profile([300.0])
+PROFILE = load_profiles([300.0]).default_profile()
 SMARTHOST = Route(1, "*", "relay.example", 587, "transactions", "required", "me", 7)
 
 
@@ -32,7 +32,7 @@ class World:
         self.router = Router(
             self.resolver,
             lambda: self.directory,
-            ProfileBook(PROFILE),
+            load_profiles([300.0]),
             self.clock,
             smtp_port=2525,
             sites_max=3,
@@ -90,7 +90,7 @@ def test_mx_hosts_are_tried_by_preference() -> None:
     site = world.site("d.test")
     assert site.hops == tuple(Hop(f"{name}.test", 2525) for name in "cab")
     assert site.preferences == (5, 20, 20)
-    assert site.profile is PROFILE
+    assert site.profile == PROFILE
     assert site.login is None
 
 
