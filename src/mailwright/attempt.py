@@ -57,6 +57,7 @@ class Attempt:
         hop: host name and address that was spoken to, or ``""``.
         tls: protocol version, or ``""`` for clear text.
         edits: what the session edited for this receiver.
+        has_dsn: the receiver was told what to report and will do so (RFC 3461).
     """
 
     parcel: Parcel
@@ -65,6 +66,7 @@ class Attempt:
     hop: str = ""
     tls: str = ""
     edits: tuple[str, ...] = ()
+    has_dsn: bool = False
 
 
 class Outcome(Enum):

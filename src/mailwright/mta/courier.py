@@ -170,7 +170,13 @@ class _Run:
         self.window.ended(self._clock.steady())
         self.settle(
             Attempt(
-                parcel, ended.end, ended.reply, connection.hop, connection.tls, edits
+                parcel,
+                ended.end,
+                ended.reply,
+                connection.hop,
+                connection.tls,
+                edits,
+                connection.session.extensions.has_dsn,
             )
         )
 

@@ -207,6 +207,8 @@ def _queue(
         selector=submission.selector,
         token_key=None,
         token_day=None,
+        last_reply=None,
+        is_delay_reported=0,
     )
 
 

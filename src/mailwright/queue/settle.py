@@ -4,6 +4,7 @@ Settling is conditional on (id, epoch, attempt): when no row matches, another ow
 it, the state stays and only a ``possible_duplicate`` event is written.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -23,9 +24,12 @@ from mailwright.queue.statements import (
     TAKE_FROM_LINE,
     insert_finished,
 )
-from mailwright.reply import Reply
+from mailwright.reply import Origin, Phase, Reply
+from mailwright.report import LastAttempt
 from mailwright.store.statements import Bound, Row, Step, Unit
 
+#: Characters of a reply's text that a row keeps.
+MAX_KEPT_CHARS: Final = 500
 #: A connection lost between dot and reply this often ends a delivery. What a dead
 #: start left unsettled does not count: that was our fault, and is tried until it expires.
 MAX_LOST: Final = 2
@@ -40,6 +44,8 @@ class Claimed:
         source: of its first attempt.
         ambiguous: earlier attempts that may have arrived.
         lost: of these, those whose connection was lost between dot and reply.
+        last: how the attempt before this one ended, as far as it was offered.
+        is_delay_reported: a DSN has said that it is late.
     """
 
     line: Line
@@ -58,6 +64,9 @@ class Claimed:
     lost: int
     notify: str
     orcpt: str
+    not_before: datetime | None = None
+    last: LastAttempt | None = None
+    is_delay_reported: bool = False
 
     @property
     def about(self) -> About:
@@ -91,6 +100,36 @@ def claimed_of(line: Line, row: Row) -> Claimed:
         row[12],
         row[13],
         row[14],
+        None if row[15] is None else from_micros(row[15]),
+        None if row[16] is None else _last_of(row[16]),
+        bool(row[17]),
+    )
+
+
+def _last_of(text: str) -> LastAttempt:
+    """Return the value of a row's ``last_reply``."""
+    code, enhanced, said, phase, origin, hop, at = json.loads(text)
+    reply = Reply(code, enhanced, said, Phase(phase), Origin(origin))
+    return LastAttempt(reply, hop, from_micros(at))
+
+
+def _last_reply(attempt: Attempt, now: datetime) -> str | None:
+    """Return what a row keeps of ``attempt``; ``None`` when it was never offered."""
+    if attempt.end is End.NOT_OFFERED:
+        return None
+    reply = attempt.reply
+    return json.dumps(
+        (
+            reply.code,
+            reply.enhanced,
+            reply.text[:MAX_KEPT_CHARS],
+            reply.phase,
+            reply.origin,
+            attempt.hop,
+            to_micros(now),
+        ),
+        separators=(",", ":"),
+        ensure_ascii=False,
     )
 
 
@@ -182,7 +221,12 @@ def unit_of(
     else:
         due = to_micros(move.due_at)
         guard = REQUEUE(
-            **mine, due=due, uncounted=int(not move.counts), was_lost=int(move.lost)
+            **mine,
+            due=due,
+            uncounted=int(not move.counts),
+            was_lost=int(move.lost),
+            said=_last_reply(attempt, now),
+            reported=0,
         )
         then = (LINE_DUE(line_id=claimed.line.id, due=due),)
         if move.counts:

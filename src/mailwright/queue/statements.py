@@ -137,6 +137,8 @@ REQUEUE = Query(
         attempt=deliveries.c.attempt - bindparam("uncounted"),
         ambiguous=deliveries.c.ambiguous + bindparam("was_lost"),
         lost=deliveries.c.lost + bindparam("was_lost"),
+        last_reply=func.coalesce(bindparam("said"), deliveries.c.last_reply),
+        is_delay_reported=deliveries.c.is_delay_reported + bindparam("reported"),
     )
     .returning(deliveries.c.id),
 )
@@ -282,6 +284,9 @@ _claimed = (
     deliveries.c.lost,
     deliveries.c.notify,
     deliveries.c.orcpt,
+    deliveries.c.not_before,
+    deliveries.c.last_reply,
+    deliveries.c.is_delay_reported,
 )
 
 

@@ -113,6 +113,8 @@ deliveries = Table(
     Column("selector", Text, nullable=False),  # fixed at acceptance
     Column("token_key", Big),
     Column("token_day", Big),
+    Column("last_reply", Text),  # JSON list: how its last attempt ended
+    Column("is_delay_reported", SmallInteger, nullable=False),  # by a DSN, once
     Index(
         "deliveries_queue",
         "line",

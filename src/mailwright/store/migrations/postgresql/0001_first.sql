@@ -243,6 +243,8 @@ CREATE TABLE deliveries (
   selector TEXT NOT NULL,
   token_key BIGINT,
   token_day BIGINT,
+  last_reply TEXT,
+  is_delay_reported SMALLINT NOT NULL,
   PRIMARY KEY (id)
 );
 
