@@ -315,6 +315,22 @@ CREATE TABLE tls_failures (
   PRIMARY KEY (mx)
 );
 
+-- reputation
+
+CREATE TABLE buckets (
+  node BIGINT NOT NULL,
+  name TEXT NOT NULL,
+  full_at BIGINT NOT NULL,
+  PRIMARY KEY (node, name)
+);
+
+CREATE TABLE ledgers (
+  day BIGINT NOT NULL,
+  key TEXT NOT NULL,
+  used BIGINT NOT NULL,
+  PRIMARY KEY (day, key)
+);
+
 -- api
 
 CREATE TABLE idempotency (

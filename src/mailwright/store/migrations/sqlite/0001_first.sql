@@ -317,6 +317,22 @@ CREATE TABLE tls_failures (
   PRIMARY KEY (mx)
 );
 
+-- reputation
+
+CREATE TABLE buckets (
+  node INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  full_at INTEGER NOT NULL,
+  PRIMARY KEY (node, name)
+);
+
+CREATE TABLE ledgers (
+  day INTEGER NOT NULL,
+  "key" TEXT NOT NULL,
+  used INTEGER NOT NULL,
+  PRIMARY KEY (day, "key")
+);
+
 -- api
 
 CREATE TABLE idempotency (
