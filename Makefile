@@ -37,6 +37,7 @@ peers:
 
 docs: $(VENV)/.dev ## write the generated pages anew
 	$(BIN)/mailwright config reference > docs/reference/settings.md
+	$(BIN)/mailwright provider reference > docs/reference/providers.md
 
 lock: $(VENV)/.dev ## write the versions of all dependencies to constraints.txt
 	$(BIN)/pip freeze --exclude-editable | LC_ALL=C sort -f > constraints.txt

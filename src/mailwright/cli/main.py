@@ -9,6 +9,7 @@ from mailwright.cli.config import config_app
 from mailwright.cli.demo import demo_command
 from mailwright.cli.dkim import dkim_app
 from mailwright.cli.key import key_app
+from mailwright.cli.provider import provider_app
 from mailwright.cli.serve import serve_command
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.add_typer(dkim_app, name="dkim")
 app.add_typer(config_app, name="config")
 app.add_typer(key_app, name="key")
+app.add_typer(provider_app, name="provider")
 app.command("serve")(serve_command)
 app.command("demo")(demo_command)
 

@@ -53,9 +53,8 @@ class ProfileBook:
 
     def __init__(self, providers: Sequence[Provider], retry_s: Sequence[float]) -> None:
         self.providers = {each.name: each for each in providers}
-        self._matching = Matching(
-            {each.name: each.matchers for each in providers},
-        )
+        self._matching = Matching({each.name: each.matchers for each in providers})
+        self._sources = {_origin(each): each.sources for each in providers}
         self._retry_s = tuple(retry_s)
         self._overrides: Mapping[str, Treatment] = {}
         self._resolved: dict[str, Resolved] = {}
@@ -113,8 +112,12 @@ class ProfileBook:
             known = self._resolved[provider] = resolve(provider, layers)
         return known
 
+    def source_of(self, resolved: Resolved, key: str) -> str:
+        """Return who said a value of a shipped profile, or ``""``: we do not know."""
+        return self._sources.get(resolved.origins[key], {}).get(key, "")
+
     def _layers(self, provider: Provider) -> Iterator[Layer]:
-        yield Layer("node settings: delivery.retry", {RETRY: self._retry_s})
+        yield Layer("the node's delivery.retry", {RETRY: self._retry_s})
         for layer in self._said_of(self.providers[DEFAULT]):
             inherited = {k: v for k, v in layer.says.items() if k not in NOT_INHERITED}
             yield Layer(layer.origin, inherited)
@@ -122,10 +125,10 @@ class ProfileBook:
             yield from self._said_of(provider)
 
     def _said_of(self, provider: Provider) -> Iterator[Layer]:
-        name = provider.name
-        yield Layer(f"profile {name}", provider.says)
-        if name in self._overrides:
-            yield Layer(f"operator's change to {name}", self._overrides[name])
+        yield Layer(_origin(provider), provider.says)
+        changed = self._overrides.get(provider.name)
+        if changed is not None:
+            yield Layer(f"operator's change to {provider.name}", changed)
 
     def _together(self, belonging: Belonging) -> Resolved:
         resolved = self.resolved(belonging.provider)
@@ -152,6 +155,10 @@ def load_profiles(retry_s: Sequence[float]) -> ProfileBook:
         retry_s: seconds between attempts, from the node's settings; the last repeats.
     """
     return ProfileBook(load_providers(), retry_s)
+
+
+def _origin(provider: Provider) -> str:
+    return f"profile {provider.name}"
 
 
 def _key(belonging: Belonging, records: Sequence[MxRecord]) -> str:
