@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TextIO
 
 import typer
 import uvloop
@@ -66,8 +66,9 @@ def demo_command(
 
     Exits with 1 if anything is lost, duplicated, unverified or not done in time.
     """
-    console = Console(stderr=as_json)
-    with _folder(keep) as folder:
+    stream = sys.stderr if as_json else sys.stdout
+    with _console_on(stream) as console, _folder(keep) as folder:
+        console.print("Making keys and settings, starting node and internet …")
         result = _rehearsed(recipients, folder.path, console)
         if result is None or result.faults or result.ending is Ending.TIME_OVER:
             folder.is_kept = True
@@ -97,7 +98,7 @@ def _rehearsed(recipients: int, path: Path, console: Console) -> Result | None:
     async def run() -> Result:
         interrupted = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, interrupted.set)
         display = display_on(console)
         return await rehearse(recipients, path, display, interrupted, SystemClock())
@@ -144,6 +145,23 @@ def _folder(keep: Path | None) -> Iterator[_Folder]:
     finally:
         if not folder.is_kept:
             shutil.rmtree(folder.path, ignore_errors=True)
+
+
+@contextmanager
+def _console_on(stream: TextIO) -> Iterator[Console]:
+    """Give a console with a buffer even where ``PYTHONUNBUFFERED`` took it away.
+
+    Without one Python forgets what the system did not take of a write, and a terminal
+    does not always take a whole table.
+    """
+    try:
+        number = stream.fileno()
+    except OSError:  # somebody captures it
+        yield Console(file=stream)
+        return
+    encoding = stream.encoding
+    with open(number, "w", encoding=encoding, errors="replace", closefd=False) as file:
+        yield Console(file=file)
 
 
 def _usage(text: str) -> typer.Exit:

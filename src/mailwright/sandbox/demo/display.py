@@ -278,8 +278,8 @@ def _verdict(result: Result) -> Text:
         )
         unsent = result.last.messages - result.last.sent
         return Text(
-            f"✗ Not done after {result.limit_s:.0f} s: {unsent} messages are unsent, "
-            f"{found.queued} deliveries are queued ({queued or 'none'}).",
+            f"✗ Not done after {result.limit_s:.0f} s. Messages unsent: {unsent}; "
+            f"deliveries queued: {found.queued} ({queued or 'none'}).",
             style="bold red",
         )
     return Text(f"✓ Everything is accounted for: {counts}.", style="bold green")
