@@ -47,9 +47,8 @@ class ScopeSection(Section):
     )
     throttles: tuple[Rate, ...] | None = setting(
         None,
-        text="Messages per time; every one of the rates has to agree.",
+        text="Messages per time; every one of the rates has to agree. Empty: none.",
         example=["20/min"],
-        min_length=1,
         max_length=10,
     )
 
