@@ -158,7 +158,7 @@ class Route:
 
     Attributes:
         domain: A-labels, or ``"*"`` for every domain that has no route of its own.
-        tls: ``none | opportunistic | required`` (required: verified).
+        tls: ``none | opportunistic | encrypted | required`` (required: verified).
         pipelining: ``none | commands | transactions``.
         sealed_password: id in the key ring, or ``None``.
     """

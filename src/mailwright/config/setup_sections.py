@@ -355,7 +355,8 @@ class RouteSection(Section):
     )
     tls: TlsDemand = setting(
         TlsDemand.OPPORTUNISTIC,
-        text="none, opportunistic (if offered) or required (verified, or the mail waits).",
+        text="none, opportunistic (if offered), encrypted (with any certificate, or the "
+        "mail waits) or required (verified, or the mail waits).",
         example="required",
     )
     login: str | None = setting(
