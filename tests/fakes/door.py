@@ -1,9 +1,10 @@
 """A submission door without sockets, and stand-ins for what is behind it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from io import BytesIO
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -14,13 +15,14 @@ from mailwright.clock import ManualClock
 from mailwright.envelope import Envelope
 from mailwright.ids import CredentialId, PoolId, SendingDomainId, StreamId, TenantId
 from mailwright.mta.admission import Offer
+from mailwright.mta.ports import Guards
 from mailwright.mta.submission.budget import ByteBudget
 from mailwright.mta.submission.door import Door, DoorPorts
 from mailwright.mta.submission.ports import PeerIp
 from mailwright.mta.submission.server import SubmissionSession
 from mailwright.mta.submission.settings import DoorSettings
+from mailwright.mta.submission.spool import RawFile, Spools
 from mailwright.reply import Phase, Reply, local_reply
-from mailwright.store.statements import Bound
 from mailwright.submission import Accepted, Submission
 
 CREDENTIAL = Credential(
@@ -95,7 +97,7 @@ class FakeIntake:
         self.error: Exception | None = None
 
     async def accept(
-        self, submission: Submission, guards: Sequence[Bound] = ()
+        self, submission: Submission, guards: Guards | None = None
     ) -> Accepted:
         self.begun += 1
         self.has_begun.set()
@@ -111,14 +113,28 @@ class FakeIntake:
         return [submission.envelope for submission in self.accepted]
 
 
-def make_ports(budget_octets: int = 64_000_000) -> DoorPorts:
+def make_spools(
+    budget: ByteBudget,
+    open_file: Callable[[], RawFile] = BytesIO,
+    max_open: int = 1_000,
+) -> Spools:
+    """Return spools whose files are in memory that no budget counts."""
+    return Spools(open_file, max_open=max_open, loading=ByteBudget(budget.total // 2))
+
+
+def make_ports(
+    budget_octets: int = 64_000_000,
+    spools: Callable[[ByteBudget], Spools] = make_spools,
+) -> DoorPorts:
     """Return ports with fakes behind them."""
+    budget = ByteBudget(budget_octets)
     return DoorPorts(
         logins=FakeLogins(),
         admission=FakeAdmission(),
         intake=FakeIntake(),
         clock=ManualClock(),
-        budget=ByteBudget(budget_octets),
+        budget=budget,
+        spools=spools(budget),
     )
 
 

@@ -36,6 +36,7 @@ from mailwright.mta.submission.budget import ByteBudget
 from mailwright.mta.submission.door import DoorPorts
 from mailwright.mta.submission.listener import Listener
 from mailwright.mta.submission.settings import DoorSettings
+from mailwright.mta.submission.spool import Spools
 from mailwright.mta.tls import load_contexts
 from mailwright.mta.tls_memory import StoredTlsFailures
 from mailwright.queue.book import LineBook
@@ -52,6 +53,7 @@ from mailwright.reputation.permits import Permits
 from mailwright.reputation.provider import ProfileBook, load_profiles
 from mailwright.resolver import DnspythonResolver, Resolver, system_nameservers
 from mailwright.store.bodies import BodyStore
+from mailwright.store.health import Reserve
 
 #: Lanes at once; lines beyond wait for one to go away.
 LANES_MAX = 20_000
@@ -313,7 +315,14 @@ def _doors(
     directory = state.settings.directory
     logins = Logins(Authenticator(directory), GuessLimiter())
     admission = Admission(directory, _admission_limits(settings))
-    ports = DoorPorts(SmtpLogins(logins, clock), admission, intake, clock, budget)
+    ports = DoorPorts(
+        SmtpLogins(logins, clock),
+        admission,
+        intake,
+        clock,
+        budget,
+        _spools(settings, budget),
+    )
     listeners = [
         Listener(_door_settings(settings, listener), ports)
         for listener in settings.smtp
@@ -336,6 +345,14 @@ def _doors(
     server = ApiServer(create_app(api_ports), listen.host, listen.port)
     doors = Doors(listeners, server, admission, _api_limits(settings))
     return doors
+
+
+def _spools(settings: NodeSettings, budget: ByteBudget) -> Spools:
+    folder = settings.state_dir / "spool"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # The same as makes a node unready: see daemon/maintenance.py.
+    reserve = Reserve(settings.limits.max_message * 3 // 2)
+    return Spools.in_folder(folder, reserve, budget)
 
 
 def _admission_limits(settings: NodeSettings) -> AdmissionLimits:

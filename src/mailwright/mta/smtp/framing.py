@@ -10,7 +10,8 @@ Theory of operation: content is scanned in the chunks in which it came, never by
 reader pretends that a CRLF stands before the first octet, so that a first line of ``.`` is
 no special case, and holds back at most four octets that may begin an end mark. What is
 cleared goes to a header buffer until the empty line, then to one growing body buffer, so
-that memory is what the message is, however it was cut.
+that memory is what the message is, however it was cut. Who drives the reader may take what
+the body buffer holds at any time, to keep it elsewhere.
 
 Standards: RFC 5321 §2.3.8 (lines), §4.1.1.4 and §4.5.2 (DATA, transparency), §4.5.3.1
 (sizes).
@@ -88,7 +89,8 @@ class Content:
     Attributes:
         header: header section with its final empty line. One is added to a message that
             has none (no body, RFC 5322 §3.5).
-        body: what follows; ends with CRLF unless it is empty.
+        body: what follows, behind what :meth:`DataReader.take_body` gave before. The
+            body as a whole ends with CRLF unless it is empty.
     """
 
     header: bytes
@@ -143,6 +145,26 @@ class DataReader:
     def is_discarding(self) -> bool:
         """Whether the message is refused already, and only its end is looked for."""
         return self._refusal is not None
+
+    @property
+    def held_octets(self) -> int:
+        """What is held of header and body together."""
+        return len(self._header) + self._body.tell()
+
+    @property
+    def held_body_octets(self) -> int:
+        """What is held of the body: what :meth:`take_body` would give."""
+        return self._body.tell()
+
+    def take_body(self) -> bytes:
+        """Return what is held of the body, dots un-stuffed, and forget it.
+
+        It still counts for the size of the message; all that was taken and the body of
+        the :class:`Content` are the whole, in this order. Copies nothing.
+        """
+        taken = self._body.getvalue()
+        self._body = BytesIO()
+        return taken
 
     def refuse(self, reply: Reply) -> None:
         """Store no more, forget what was stored, and end with ``reply``.

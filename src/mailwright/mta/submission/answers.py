@@ -58,6 +58,10 @@ BUSY: Final = b"421 4.7.0 too many connections, try again later\r\n"
 NO_MEMORY: Final = local_reply(
     452, "4.3.1", "too much mail at once, try again later", Phase.DOT
 )
+NO_STORAGE: Final = local_reply(452, "4.3.1", "insufficient system storage", Phase.DOT)
+STORAGE_FAILED: Final = local_reply(
+    451, "4.3.0", "temporary failure, try again later", Phase.DOT
+)
 BYE: Final = b"221 2.0.0 bye\r\n"
 NOT_SMTP: Final = b"421 4.7.0 this is SMTP\r\n"
 TOO_MANY_COMMANDS: Final = b"421 4.7.0 too many commands\r\n"

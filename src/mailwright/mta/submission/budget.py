@@ -28,6 +28,11 @@ class ByteBudget:
         self._waiters: deque[_Waiter] = deque()
 
     @property
+    def total(self) -> int:
+        """Octets that may be held by all together."""
+        return self._total
+
+    @property
     def free(self) -> int:
         """Octets that nobody holds."""
         return self._free
@@ -88,14 +93,25 @@ class Holding:
         self._within_s = within_s
         self._octets = 0
 
-    async def extend(self, octets: int) -> bool:
-        """Take ``octets`` more; false when they did not come in time."""
-        is_granted = self._budget.try_acquire(octets) or await self._budget.acquire(
-            octets, within_s=self._within_s
-        )
+    def try_extend(self, octets: int) -> bool:
+        """Take ``octets`` more, if they can be had at once."""
+        is_granted = self._budget.try_acquire(octets)
         if is_granted:
             self._octets += octets
         return is_granted
+
+    async def extend(self, octets: int) -> bool:
+        """Take ``octets`` more; false when they did not come in time."""
+        is_granted = await self._budget.acquire(octets, within_s=self._within_s)
+        if is_granted:
+            self._octets += octets
+        return is_granted
+
+    def shrink(self, octets: int) -> None:
+        """Hold no more than ``octets``; what is over them is given back."""
+        if octets < self._octets:
+            self._budget.release(self._octets - octets)
+            self._octets = octets
 
     def release(self) -> None:
         """Give back everything; it may be extended anew."""

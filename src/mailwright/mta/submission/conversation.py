@@ -6,7 +6,8 @@ Promises:
 * A disconnect cancels nothing: reading and writing then say that the peer is gone, and an
   acceptance that has begun is awaited to its end (RFC 1047: who took a message must know
   it). No timer of ours runs meanwhile; the intake has its own patience.
-* Whatever came of a message, its envelope is forgotten and its memory is given back.
+* Whatever came of a message, its envelope is forgotten, its memory is given back and its
+  file is closed.
 * An error of ours is ``451 4.3.0`` with an id that is in the log, and nothing else.
 
 Standards: RFC 5321 §4.5.3.2 (timeouts), RFC 3207 §4.2 and RFC 8314 §3.3 (TLS).
@@ -17,15 +18,8 @@ import logging
 from typing import Final, assert_never
 
 from mailwright.mta.admission import Offer
-from mailwright.mta.smtp.framing import (
-    Content,
-    ContentEnd,
-    DataReader,
-    LineFault,
-    LineReader,
-)
+from mailwright.mta.smtp.framing import Content, ContentEnd, LineFault, LineReader
 from mailwright.mta.submission import answers
-from mailwright.mta.submission.budget import Holding
 from mailwright.mta.submission.dialogue import (
     Answer,
     BeginTls,
@@ -35,6 +29,7 @@ from mailwright.mta.submission.dialogue import (
     ReadMessage,
 )
 from mailwright.mta.submission.door import Door
+from mailwright.mta.submission.gathering import Gathering
 from mailwright.mta.submission.login import Challenge, LoginExchange, NameAndSecret
 from mailwright.mta.submission.ports import PeerIp
 from mailwright.mta.submission.trace import protocol_name, received_field
@@ -84,7 +79,6 @@ class Conversation:
         self._lines = LineReader()
         self._out: list[bytes] = []
         self._unread_octets = 0
-        self._holding = Holding(door.ports.budget, within_s=door.settings.budget_wait_s)
         self._is_over = False
         self._is_waiting = False
         self._is_in_step = True
@@ -265,9 +259,16 @@ class Conversation:
     # Messages.
 
     async def _take_message(self) -> None:
+        ports = self._door.ports
+        gathering = Gathering(self._settings, ports.budget, ports.spools)
         try:
-            end = await self._read_message()
+            end = await self._read_message(gathering)
             outcome = end.outcome
+            if isinstance(outcome, Content):
+                # No earlier reply waits for this message, or is lost if it ends
+                # without one.
+                await self._flush()
+                outcome = await gathering.complete(outcome)
             reply = (
                 outcome if isinstance(outcome, Reply) else await self._accept(outcome)
             )
@@ -275,7 +276,7 @@ class Conversation:
             # Whether it is stored cannot be told: to answer would be to lie.
             raise PeerGoneError from error
         finally:
-            self._holding.release()
+            gathering.release()
             self._dialogue.reset()
         if reply.is_success:
             self._door.counts.accepted += 1
@@ -286,34 +287,39 @@ class Conversation:
             self._violated(reply.text)
             self._is_over = True
 
-    async def _read_message(self) -> ContentEnd:
+    async def _read_message(self, gathering: Gathering) -> ContentEnd:
         self._say(answers.GO_AHEAD)
-        self._deadline = self._loop.time() + self._settings.data_timeout_s
+        deadline = self._loop.time() + self._settings.data_timeout_s
+        self._deadline = deadline
         self._is_in_step = False
-        reader = DataReader(
-            max_octets=self._settings.max_message_octets,
-            max_header_octets=self._settings.max_header_octets,
-        )
         octets = self._lines.take_rest() or await self._read()
         while True:
-            if not reader.is_discarding and not await self._holding.extend(len(octets)):
-                reader.refuse(answers.NO_MEMORY)
-            end = reader.feed(octets)
-            if reader.is_discarding:
-                self._holding.release()
+            # What memory and disk take is our time, not the peer's.
+            self._deadline = None
+            begun = self._loop.time()
+            end = await gathering.take(octets)
             if end is not None:
                 break
-            octets = await self._read()
+            deadline += self._loop.time() - begun
+            self._deadline = deadline
+            octets = await self._read_until(gathering.due_at)
         if not end.must_close:
             self._lines.feed(end.rest)
             self._is_in_step = True
         return end
 
+    async def _read_until(self, due_at: float | None) -> bytes:
+        """Return what has come; nothing, if nothing comes until ``due_at``."""
+        if due_at is None:
+            return await self._read()
+        try:
+            async with asyncio.timeout_at(due_at):
+                return await self._read()
+        except TimeoutError:
+            return b""
+
     async def _accept(self, content: Content) -> Reply:
         """Return the answer to the dot; 2xx only when the message is durable."""
-        # No earlier reply waits for this commit, or is lost if it ends without one.
-        await self._flush()
-        self._deadline = None
         submission = await self._admit(content)
         if isinstance(submission, Reply):
             return submission

@@ -13,6 +13,7 @@ from mailwright.mta.ports import Intake
 from mailwright.mta.submission.budget import ByteBudget
 from mailwright.mta.submission.ports import Admits, Logins, PeerIp
 from mailwright.mta.submission.settings import DoorSettings
+from mailwright.mta.submission.spool import Spools
 
 _V6_HOST_BITS: Final = 64  # who has one address of a /64 has them all
 
@@ -48,6 +49,7 @@ class DoorPorts:
 
     Attributes:
         budget: of octets in memory, one for all doors of the node.
+        spools: where content waits that is too large to wait in memory.
     """
 
     logins: Logins
@@ -55,6 +57,7 @@ class DoorPorts:
     intake: Intake
     clock: Clock
     budget: ByteBudget
+    spools: Spools
 
 
 class Door:

@@ -30,6 +30,11 @@ class DoorSettings:
         data_timeout_s: for a whole message.
         tls_timeout_s: for a handshake.
         budget_wait_s: for memory, before 452.
+        spool_keep_octets: of one message that may stay in memory while more of it is
+            awaited; the rest of its body goes to a file.
+        spool_chunk_octets: written to that file at once, by a client that is not slow.
+        spool_hold_s: how long more than ``spool_keep_octets`` are held for a chunk to
+            come together.
         backlog: connections that the system holds until we take them.
         linger_s: for the last octets to leave after we closed.
     """
@@ -54,6 +59,9 @@ class DoorSettings:
     data_timeout_s: float = 1_200.0
     tls_timeout_s: float = 30.0
     budget_wait_s: float = 15.0
+    spool_keep_octets: int = 65_536
+    spool_chunk_octets: int = 262_144
+    spool_hold_s: float = 1.0
     linger_s: float = 10.0
     backlog: int = 1_024
 

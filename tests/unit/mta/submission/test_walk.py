@@ -6,10 +6,11 @@ accepted without a MAIL and a RCPT of its own, whatever went before.
 """
 
 import asyncio
+import dataclasses
 import itertools
 import logging
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -25,10 +26,10 @@ from fakes.door import (
     open_settings,
 )
 from mailwright.mta.admission import Offer
+from mailwright.mta.ports import Guards
 from mailwright.mta.submission.dialogue import Dialogue, State
 from mailwright.mta.submission.server import SubmissionSession
 from mailwright.reply import Phase, Reply, local_reply
-from mailwright.store.statements import Bound
 from mailwright.submission import Accepted, Submission
 
 pytestmark = pytest.mark.slow
@@ -124,7 +125,7 @@ class FailingIntake(FakeIntake):
 
     @override
     async def accept(
-        self, submission: Submission, guards: Sequence[Bound] = ()
+        self, submission: Submission, guards: Guards | None = None
     ) -> Accepted:
         if b"Verdict: 451" in submission.header:
             raise RuntimeError("no disk at /var/secret")
@@ -147,9 +148,7 @@ async def walk(script: Iterable[str], tasks: asyncio.TaskGroup, tls: Any) -> Non
     """Walk one connection through ``script``, comparing every answer."""
     ports = make_ports()
     intake = FailingIntake()
-    ports = type(ports)(
-        ports.logins, ports.admission, intake, ports.clock, ports.budget
-    )
+    ports = dataclasses.replace(ports, intake=intake)
     admission_of(ports).verdict = verdict
     settings = open_settings(tls=tls, max_errors=10**9, max_commands=10**9)
     peer = MemoryPeer(settings, ports, tasks, session=WithoutHandshake)
