@@ -12,6 +12,8 @@ us slows mail down and loses none.
 origin. Draft standards: none; RFC 6647 (greylisting), RFC 5321 §4.5.4.1 (retries).
 
 **Start reading** at :mod:`~mailwright.reputation.site` (what a receiving side is), then
-:mod:`~mailwright.reputation.provider` (how it wants to be treated), then
+:mod:`~mailwright.reputation.matching` (whose it is),
+:mod:`~mailwright.reputation.treatment` and :mod:`~mailwright.reputation.provider` (how it
+wants to be treated, by which layer), then
 :mod:`~mailwright.reputation.permits` (what may leave now).
 """
