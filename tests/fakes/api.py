@@ -5,16 +5,19 @@ With a folder, the store is real too; without one there is none, and using it fa
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from itertools import count
 from pathlib import Path
 
 import httpx
 from fastapi import FastAPI
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from mailwright.accounts.authentication import Authenticator, make_secret
@@ -39,6 +42,7 @@ from mailwright.api.ports import (
     EventPage,
     EventRecord,
     MessageRecord,
+    MetricsDoor,
 )
 from mailwright.clock import ManualClock
 from mailwright.events.log import CursorError
@@ -118,6 +122,17 @@ class FakeIntake:
         if self.error_after is not None:
             raise self.error_after
         return accepted
+
+
+class OneMetric(Collector):
+    """A metric that says in which thread it was collected; its label is awkward."""
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        main = threading.current_thread() is threading.main_thread()
+        family = GaugeMetricFamily("on_the_loop", "Its thread", labels=["name"])
+        family.add_metric(['a"b\\c\nd'], int(main))
+        yield family
 
 
 class WatchedAdmission(Admission):
@@ -289,6 +304,7 @@ async def _rig(
         hostname="mta.example.com",
         fresh_id=lambda: f"id{next(numbers)}",
         unready=lambda: unready,
+        metrics=MetricsDoor(OneMetric, (ip_network("127.0.0.0/8"),)),
         limits=lambda: limits,
     )
     app = create_app(ports)

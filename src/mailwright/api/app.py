@@ -12,6 +12,7 @@ from mailwright.api.documentation import documentation_router
 from mailwright.api.events import events_router
 from mailwright.api.health import health_router
 from mailwright.api.messages import messages_router
+from mailwright.api.metrics import metrics_router
 from mailwright.api.ports import ApiPorts
 from mailwright.api.problems import Kind, add_handlers
 from mailwright.api.schemas import MessageIn
@@ -39,6 +40,7 @@ def create_app(ports: ApiPorts) -> FastAPI:
     app.include_router(messages_router(ports))
     app.include_router(events_router(ports))
     app.include_router(health_router(ports))
+    app.include_router(metrics_router(ports.metrics))
     app.include_router(documentation_router(lambda: _openapi(app)))
     return app
 

@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
+
+from prometheus_client.registry import Collector
 
 from mailwright.accounts.directory import Credential
 from mailwright.accounts.logins import Denied
@@ -197,6 +200,20 @@ class ApiLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsDoor:
+    """What Prometheus reads, and from where it may.
+
+    Attributes:
+        collector: takes the numbers as they are now; its ``collect`` is called in a
+            thread.
+        networks: clients in these need no key.
+    """
+
+    collector: Callable[[], Collector]
+    networks: Sequence[IPv4Network | IPv6Network]
+
+
+@dataclass(frozen=True, slots=True)
 class ApiPorts:
     """Everything the API works with.
 
@@ -218,4 +235,5 @@ class ApiPorts:
     hostname: str
     fresh_id: Callable[[], str]
     unready: Callable[[], Sequence[str]]
+    metrics: MetricsDoor
     limits: Callable[[], ApiLimits] = ApiLimits

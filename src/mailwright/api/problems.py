@@ -34,6 +34,7 @@ class Kind(Enum):
     MALFORMED = "malformed", 400, "The body is not what its media type says"
     UNAUTHORIZED = "unauthorized", 401, "A valid API key is needed"
     FORBIDDEN = "forbidden", 403, "The API key lacks a scope"
+    ADDRESS = "wrong-address", 403, "Not from this address"
     NOT_FOUND = "not-found", 404, "There is no such thing"
     METHOD = "method-not-allowed", 405, "Not with this method"
     SLOW = "slow-request", 408, "The body did not arrive in time"

@@ -1,6 +1,7 @@
 """The doors of a node: SMTP listeners and the HTTP one."""
 
 from enum import StrEnum
+from ipaddress import ip_network
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, model_validator
@@ -178,4 +179,11 @@ class HttpSettings(Section):
         text="Address and port of the HTTP API. Keys cross it in clear: keep it on "
         "loopback or behind a proxy that does TLS.",
         example="127.0.0.1:8025",
+    )
+    metrics_networks: tuple[Network, ...] = setting(
+        (ip_network("127.0.0.0/8"), ip_network("::1/128")),
+        text="Networks whose clients may read /metrics, which takes no key. What came "
+        "through a proxy is refused in any case.",
+        example=["127.0.0.0/8", "10.0.5.7/32"],
+        max_length=1000,
     )

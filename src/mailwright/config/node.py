@@ -17,6 +17,7 @@ from mailwright.config.problems import Complaint, KeyPath
 from mailwright.config.section import (
     Count,
     FilePath,
+    Flag,
     HostName,
     Ip,
     Name,
@@ -209,6 +210,18 @@ class LogSettings(Section):
         LogFormat.TEXT,
         text="text for people, json for collectors.",
         example="json",
+    )
+    events_file: FilePath | None = setting(
+        None,
+        text="File that every event is appended to as a line of JSON, for collectors; "
+        "absent: none. Rename it and send SIGHUP to rotate it.",
+        example="/var/log/mailwright/events.jsonl",
+    )
+    events_addresses: Flag = setting(
+        False,
+        text="Whether the events file has the recipients' whole addresses, not only "
+        "their domains.",
+        example=True,
     )
 
 

@@ -8,6 +8,7 @@ bound. Every service dies with the others: a node without one of them is no node
 
 import asyncio
 import logging
+import os
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,6 +25,7 @@ from mailwright.config.reload import changes
 from mailwright.daemon.log import set_level
 from mailwright.daemon.maintenance import Maintenance
 from mailwright.daemon.state import open_state
+from mailwright.daemon.systemd import Notifier, Watchdog
 from mailwright.daemon.wiring import Node, apply, wire
 from mailwright.queue.recovery import discard_incomplete, load_lines, recover_sending
 from mailwright.resolver import Resolver
@@ -34,6 +36,8 @@ logger = logging.getLogger(__name__)
 #: For clients to finish their transaction, then for receivers to answer.
 DOORS_CLOSE_S: Final = 10.0
 FLIGHTS_END_S: Final = 20.0
+#: For the last lines of the events file; the next start writes what is missing.
+EVENT_FILE_ENDS_S: Final = 5.0
 
 
 class Exit(IntEnum):
@@ -60,6 +64,8 @@ async def open_node(
     async with open_state(settings, clock) as state:
         with wire(settings, state, clock, resolver=resolver) as node:
             await _recover(node)
+            if node.event_file is not None:
+                await node.event_file.open()
             for listener in node.doors.listeners:
                 await listener.open()
             await node.doors.api.open()
@@ -85,18 +91,35 @@ async def _recover(node: Node) -> None:
         )
 
 
-async def run_node(node: Node, stop: asyncio.Event) -> None:
+async def run_node(
+    node: Node, stop: asyncio.Event, notifier: Notifier | None = None
+) -> None:
     """Run ``node`` until ``stop`` is set, then stop it in order.
+
+    ``notifier`` tells the service manager how it goes.
 
     Raises:
         StoreFailedError: the disk failed; nothing was accepted after it.
     """
+    notifier = notifier or Notifier()
     maintenance = Maintenance(node)
+    watchdog = Watchdog(
+        notifier,
+        node.state.store,
+        pause=asyncio.sleep,
+        status=node.readiness.summary,
+    )
     async with asyncio.TaskGroup() as tasks:
         services = [
             tasks.create_task(node.out.scheduler.run(), name="scheduler"),
             tasks.create_task(node.doors.api.run(), name="api"),
             tasks.create_task(maintenance.run(), name="maintenance"),
+            tasks.create_task(watchdog.run(), name="watchdog"),
+            *(
+                [tasks.create_task(node.event_file.run(), name="events file")]
+                if node.event_file is not None
+                else []
+            ),
             *(
                 tasks.create_task(listener.run(), name="listener")
                 for listener in node.doors.listeners
@@ -105,8 +128,10 @@ async def run_node(node: Node, stop: asyncio.Event) -> None:
         watch = tasks.create_task(_watch_store(node), name="store watch")
         await node.doors.api.wait_started()
         node.readiness.note("starting", "")
+        notifier.ready(node.readiness.summary())
         await stop.wait()
         node.readiness.note("stopping", "the node is stopping")
+        notifier.stopping()
         watch.cancel()
         await _stop(node, maintenance)
         for service in services:
@@ -131,13 +156,16 @@ async def _stop(node: Node, maintenance: Maintenance) -> None:
             await node.out.scheduler.wait_stopped()
     except TimeoutError:
         logger.warning("some deliveries were cut short; they are tried again")
+    if node.event_file is not None:
+        await node.event_file.stop(within_s=EVENT_FILE_ENDS_S)
 
 
 async def serve(settings_file: Path, settings: NodeSettings) -> Exit:
     """Run a node until SIGTERM or SIGINT; SIGHUP re-reads its settings file."""
     clock = SystemClock()
     stop = asyncio.Event()
-    reloading = Reloading(settings_file, settings)
+    notifier = Notifier.from_environ(os.environ, pid=os.getpid())
+    reloading = Reloading(settings_file, settings, notifier)
     status = Exit.OK
     try:
         async with open_node(settings, clock) as node:
@@ -153,7 +181,7 @@ async def serve(settings_file: Path, settings: NodeSettings) -> Exit:
                 for host, port in node.doors.api.addresses:
                     logger.info("HTTP on %s port %d", host, port)
                 logger.info("node %s runs", settings.name)
-                await run_node(node, stop)
+                await run_node(node, stop, notifier)
     except* StoreFailedError as group:
         logger.critical("the disk failed: %s", group.exceptions[0])
         status = Exit.DISK
@@ -176,12 +204,21 @@ def _signals(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[Non
 class Reloading:
     """Re-reads the settings file: takes over what it can and says what it cannot."""
 
-    def __init__(self, path: Path, settings: NodeSettings) -> None:
+    def __init__(self, path: Path, settings: NodeSettings, notifier: Notifier) -> None:
         self._path = path
         self._settings = settings
+        self._notifier = notifier
 
     def now(self, node: Node) -> None:
-        """Read the file again. A file that is wrong changes nothing."""
+        """Read the file again, and open the events file anew."""
+        self._notifier.reloading()
+        if node.event_file is not None:
+            node.event_file.reopen()
+        self._take_over(node)
+        self._notifier.ready(node.readiness.summary())
+
+    def _take_over(self, node: Node) -> None:
+        """Take over what can be. A file that is wrong changes nothing."""
         try:
             read = load_node(self._path)
         except SettingsError as error:

@@ -7,6 +7,7 @@ from typing import Final
 
 from mailwright.api.idempotency import PURGE_ROWS, purge
 from mailwright.clock import SystemClock
+from mailwright.daemon.vitals import Disk
 from mailwright.daemon.wiring import Node
 from mailwright.queue.retention import KNOWN_BODY, Forgetting, Retention
 from mailwright.queue.statements import DELETE_EMPTY_LINE
@@ -55,7 +56,10 @@ class Maintenance:
         clock = self._node.clock
         if isinstance(clock, SystemClock):
             ahead = clock.reread()
-            if abs(ahead) > SUSPECT:
+            vitals = self._node.vitals
+            vitals.clock_ahead_s = ahead.total_seconds()
+            vitals.is_clock_suspect = abs(ahead) > SUSPECT
+            if vitals.is_clock_suspect:
                 logger.warning(
                     "the system's clock is %s away from the node's; set it, then restart",
                     ahead,
@@ -65,6 +69,9 @@ class Maintenance:
         settings = self._node.settings
         room = await asyncio.to_thread(read_room, settings.state_dir)
         reserve = Reserve(settings.limits.max_message * 3 // 2)
+        self._node.vitals.disk = Disk(
+            room.free_octets, reserve.octets_of(room), room.free_inodes
+        )
         lack = lacking(room, reserve)
         self._node.readiness.note(
             "disk", f"the disk is nearly full: {lack}" if lack else ""

@@ -16,6 +16,7 @@ from mailwright.api.ports import (
 from mailwright.clock import Clock
 from mailwright.events.log import (
     Event,
+    EventRows,
     Filter,
     parse_row,
     read_after,
@@ -126,7 +127,7 @@ class NodeReading:
         )
         days = self._store.days()
         page = await read_after(self._store, after, wanted, limit=limit, days=days)
-        recipients = await self._recipients(page.events, days)
+        recipients = await recipients_of(self._store, page.events, days)
         return EventPage(
             [
                 _event(event, recipients.get(event.about.delivery))
@@ -187,29 +188,30 @@ class NodeReading:
             data.get("edits", ()),
         )
 
-    async def _recipients(
-        self, events: Sequence[Event], days: Sequence[date]
-    ) -> Mapping[int, str]:
-        """Return the address of each event's delivery, where it is still known."""
-        known = set(days)
-        wanted = {
-            event.about.delivery: event.about.accepted_on
-            for event in events
-            if event.about.accepted_on in known
-        }
-        results = await self._store.read(
-            *(OPEN_RECIPIENT(delivery_id=delivery) for delivery in wanted),
-            *(
-                finished_recipient(day)(delivery_id=delivery)
-                for delivery, day in wanted.items()
-            ),
-        )
-        twice = [*wanted, *wanted]
-        return {
-            delivery: rows[0][0]
-            for delivery, rows in zip(twice, results, strict=True)
-            if rows
-        }
+
+async def recipients_of(
+    store: EventRows, events: Sequence[Event], days: Sequence[date]
+) -> Mapping[int, str]:
+    """Return the address of each event's delivery, by id, where it is still known."""
+    known = set(days)
+    wanted = {
+        event.about.delivery: event.about.accepted_on
+        for event in events
+        if event.about.accepted_on in known
+    }
+    results = await store.read(
+        *(OPEN_RECIPIENT(delivery_id=delivery) for delivery in wanted),
+        *(
+            finished_recipient(day)(delivery_id=delivery)
+            for delivery, day in wanted.items()
+        ),
+    )
+    twice = [*wanted, *wanted]
+    return {
+        delivery: rows[0][0]
+        for delivery, rows in zip(twice, results, strict=True)
+        if rows
+    }
 
 
 def _event(event: Event, recipient: str | None) -> EventRecord:

@@ -17,14 +17,17 @@ from mailwright.accounts.authentication import Authenticator
 from mailwright.accounts.guesses import GuessLimiter
 from mailwright.accounts.logins import Logins, SmtpLogins
 from mailwright.api.app import create_app
-from mailwright.api.ports import ApiLimits, ApiPorts
+from mailwright.api.ports import ApiLimits, ApiPorts, MetricsDoor
 from mailwright.api.server import ApiServer
 from mailwright.bounce import suppression, verdict
 from mailwright.clock import Clock
 from mailwright.config.listener import ListenerTls, SmtpListener
 from mailwright.config.node import NodeSettings
+from mailwright.daemon.eventlog import EventFile, event_file_of
+from mailwright.daemon.metrics import NodeMetrics
 from mailwright.daemon.reading import NodeReading
 from mailwright.daemon.state import State
+from mailwright.daemon.vitals import Readiness, Vitals
 from mailwright.mta.admission import Admission, AdmissionLimits
 from mailwright.mta.courier import Courier
 from mailwright.mta.dialing import Dialer, DialSettings
@@ -71,7 +74,9 @@ class Node:
     out: "Outgoing"
     doors: "Doors"
     bodies: BodyStore
-    readiness: "Readiness"
+    readiness: Readiness
+    vitals: Vitals
+    event_file: EventFile | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +101,6 @@ class Doors:
     api: ApiServer
     admission: Admission
     api_limits: ApiLimits
-
-
-class Readiness:
-    """Why the node should not be sent work now."""
-
-    def __init__(self) -> None:
-        self._reasons: dict[str, str] = {"starting": "the node is starting"}
-
-    def note(self, topic: str, reason: str) -> None:
-        """Be unready for ``reason``; ``""`` ends it."""
-        if reason:
-            self._reasons[topic] = reason
-        else:
-            self._reasons.pop(topic, None)
-
-    def reasons(self) -> list[str]:
-        """Return every reason; empty means ready."""
-        return list(self._reasons.values())
 
 
 @contextmanager
@@ -166,9 +153,41 @@ def _put_together(
         on_queued=out.scheduler.on_due,
         tally=out.tally,
     )
-    readiness = Readiness()
-    doors = _doors(settings, state, clock, intake, budget, book, readiness)
-    return Node(settings, state, clock, book, intake, out, doors, bodies, readiness)
+    readiness, vitals = Readiness(), Vitals()
+    event_file = event_file_of(settings.log, store, clock, state.settings.directory)
+
+    def metrics(listeners: Sequence[Listener]) -> MetricsDoor:
+        collector = NodeMetrics(
+            clock=clock,
+            started_at=clock.now(),
+            directory=state.settings.directory,
+            tally=out.tally,
+            book=book,
+            scheduler=out.scheduler,
+            settlement=out.settlement,
+            store=store,
+            listeners=listeners,
+            budget=budget,
+            vitals=vitals,
+            readiness=readiness,
+            event_file=event_file,
+        )
+        return MetricsDoor(collector, settings.http.metrics_networks)
+
+    doors = _doors(settings, state, clock, intake, budget, book, readiness, metrics)
+    return Node(
+        settings,
+        state,
+        clock,
+        book,
+        intake,
+        out,
+        doors,
+        bodies,
+        readiness,
+        vitals,
+        event_file,
+    )
 
 
 def _outgoing(
@@ -311,6 +330,7 @@ def _doors(
     budget: ByteBudget,
     book: LineBook,
     readiness: Readiness,
+    metrics: Callable[[Sequence[Listener]], MetricsDoor],
 ) -> Doors:
     directory = state.settings.directory
     logins = Logins(Authenticator(directory), GuessLimiter())
@@ -339,6 +359,7 @@ def _doors(
         hostname=settings.hostname,
         fresh_id=lambda: f"{prefix}.{next(numbers)}",
         unready=readiness.reasons,
+        metrics=metrics(listeners),
         limits=lambda: doors.api_limits,
     )
     listen = settings.http.listen

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from sqlalchemy import bindparam, func, insert, or_, select
 
@@ -23,7 +23,6 @@ from mailwright.events.tables import events_of
 from mailwright.events.types import EventType
 from mailwright.ids import CampaignId, DeliveryId, MessageId, Subject, TenantId
 from mailwright.store.days import day_of, number_of
-from mailwright.store.ports import UnitStore
 from mailwright.store.statements import SEQ, Bound, Query, Row
 
 MAX_PAGE: Final = 1_000
@@ -146,8 +145,19 @@ def select_of_message(day: date) -> Query:
     )
 
 
+class EventRows(Protocol):
+    """Where events are read from; every ``UnitStore`` is one."""
+
+    #: The node whose events are read.
+    node: int
+
+    async def read(self, *bounds: Bound) -> list[list[Row]]:
+        """Return each statement's rows from one snapshot."""
+        ...
+
+
 async def read_after(
-    store: UnitStore, cursor: str, wanted: Filter, *, limit: int, days: Sequence[date]
+    store: EventRows, cursor: str, wanted: Filter, *, limit: int, days: Sequence[date]
 ) -> Page:
     """Return up to ``limit`` events after ``cursor`` (``""``: from the oldest kept).
 
@@ -190,6 +200,20 @@ async def read_after(
         ]
         position[store.node] = max([*seen, (after, since)])
     return Page(events, _format_cursor(position))
+
+
+async def end_of_log(store: EventRows, days: Sequence[date]) -> str:
+    """Return the cursor after the last event: what comes from now on is read with it.
+
+    ``days`` are those that have tables. Cost: one step in the index of each.
+    """
+    results = await store.read(*(_select_last(day)(node=store.node) for day in days))
+    last = [
+        (rows[0][0], day)
+        for day, rows in zip(days, results, strict=True)
+        if rows and rows[0][0] is not None
+    ]
+    return _format_cursor({store.node: max(last)}) if last else ""
 
 
 @lru_cache(maxsize=64)

@@ -36,6 +36,10 @@ class Reserve:
     share: float = 0.05
     inodes: int = 1_000
 
+    def octets_of(self, room: Room) -> int:
+        """Return how many octets of ``room`` must stay free."""
+        return max(self.octets, int(room.total_octets * self.share))
+
 
 def read_room(folder: Path) -> Room:
     """Return what the file system of ``folder`` has; one system call, may block.
@@ -53,7 +57,7 @@ def read_room(folder: Path) -> Room:
 
 def lacking(room: Room, reserve: Reserve) -> str | None:
     """Return what ``room`` lacks of ``reserve``, for a log; ``None``: it has room."""
-    wanted = max(reserve.octets, int(room.total_octets * reserve.share))
+    wanted = reserve.octets_of(room)
     if room.free_octets < wanted:
         return f"{room.free_octets} octets are free, {wanted} must be"
     if room.free_inodes is not None and room.free_inodes < reserve.inodes:

@@ -1,0 +1,59 @@
+"""What maintenance last saw of clock and disk, and why the node is not ready."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Disk(NamedTuple):
+    """The file system of the state folder.
+
+    Attributes:
+        free_octets: as a process without privileges may use them.
+        reserve_octets: what must stay free for mail to be accepted.
+        free_inodes: ``None`` where they are not limited.
+    """
+
+    free_octets: int
+    reserve_octets: int
+    free_inodes: int | None
+
+
+@dataclass(slots=True)
+class Vitals:
+    """The last measures; written and read on the event loop.
+
+    Attributes:
+        clock_ahead_s: how far the system's clock was ahead of the node's.
+        is_clock_suspect: they differ by more than a drift explains.
+        disk: ``None`` before the first look.
+    """
+
+    clock_ahead_s: float = 0.0
+    is_clock_suspect: bool = False
+    disk: Disk | None = None
+
+
+class Readiness:
+    """Why the node should not be sent work now."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {"starting": "the node is starting"}
+
+    def note(self, topic: str, reason: str) -> None:
+        """Be unready for ``reason``; ``""`` ends it."""
+        if reason:
+            self._reasons[topic] = reason
+        else:
+            self._reasons.pop(topic, None)
+
+    def reasons(self) -> list[str]:
+        """Return every reason; empty means ready."""
+        return list(self._reasons.values())
+
+    def topics(self) -> list[str]:
+        """Return what the reasons are about: words of ours, few."""
+        return list(self._reasons)
+
+    def summary(self) -> str:
+        """Return a line for people."""
+        return "; ".join(self._reasons.values()) or "ready"
