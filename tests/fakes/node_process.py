@@ -281,5 +281,5 @@ def query_days(settings: Path, table: str, columns: str) -> list[tuple[Any, ...]
     return [
         row
         for day in days
-        for row in query(settings, f"SELECT {columns} FROM {table}_{day}")  # noqa: S608
+        for row in query(settings, f"SELECT {columns} FROM {table}_{day}")
     ]
