@@ -16,9 +16,17 @@ from typing_extensions import override
 from mailwright.config.node import LogFormat, LogLevel, LogSettings
 
 _ROOT: Final = "mailwright"
+#: Longer messages lose their end; tracebacks are written whole.
+_MESSAGE_MAX: Final = 8_000
+#: What ends a line somewhere, moves a cursor, or turns the direction of text.
+_CONTROLS: Final = (
+    *(code for code in (*range(32), *range(127, 160)) if code != 10),
+    *(0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),
+    0xFEFF,
+)
 _ESCAPES: Final = {
-    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 10
-} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _CONTROLS
+}
 
 
 class _TextFormatter(logging.Formatter):
@@ -55,7 +63,10 @@ def _at(record: logging.LogRecord) -> str:
 
 def _message(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     # A line feed in a message is somebody's input; those of a traceback are ours.
-    text = record.getMessage().replace("\n", "\\x0a")
+    text = record.getMessage()
+    if len(text) > _MESSAGE_MAX:
+        text = f"{text[:_MESSAGE_MAX]}… ({len(text)} characters)"
+    text = text.replace("\n", "\\x0a")
     if record.exc_info:
         text = f"{text}\n{formatter.formatException(record.exc_info)}"
     return text
