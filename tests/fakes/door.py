@@ -176,6 +176,7 @@ class MemoryTransport(asyncio.Transport):
         super().__init__()
         self.written = bytearray()
         self.writes = 0
+        self.is_paused = False
         self._protocol = protocol
         self._is_closing = False
 
@@ -200,10 +201,12 @@ class MemoryTransport(asyncio.Transport):
         return self._is_closing
 
     @override
-    def pause_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.is_paused = True
 
     @override
-    def resume_reading(self) -> None: ...
+    def resume_reading(self) -> None:
+        self.is_paused = False
 
     @override
     def get_write_buffer_size(self) -> int:
@@ -271,6 +274,13 @@ async def memory_peer(settings: DoorSettings, ports: DoorPorts, **options: Any) 
             yield peer
         finally:
             peer.disconnect()
+
+
+async def until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None:
+    """Return when ``condition`` has come; threads may be what it waits for."""
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 def codes(said: bytes) -> list[int]:
