@@ -42,6 +42,11 @@ class Known:
         self.due_at = min(due_at, self.expires_at)
         self.epoch = None
 
+    def uncount(self) -> None:
+        self.attempt -= 1
+        if not self.attempt:
+            self.source = None  # never offered: nothing binds it to a source
+
     def accept(self, *, is_suppressed: bool) -> None:
         self.move(State.SUPPRESSED if is_suppressed else State.QUEUED)
 
@@ -52,14 +57,19 @@ class Known:
         self.epoch = epoch
         self.source = self.source or source
 
+    def uncount(self) -> None:
+        self.attempt -= 1
+        if not self.attempt:
+            self.source = None
+
     def settle(self, end: End, code: int, now: datetime) -> None:
         match end, code // 100:
             case End.NOT_OFFERED, _:
-                self.attempt -= 1
+                self.uncount()
                 self.requeue(now, silent=True)
                 self.due_at = now
             case End.UNSIGNABLE, _:
-                self.attempt -= 1
+                self.uncount()
                 self.requeue(now + UNSIGNABLE_REST, silent=True)
             case End.AMBIGUOUS, _:
                 self.ambiguous += 1

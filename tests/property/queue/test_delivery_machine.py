@@ -27,7 +27,8 @@ EFFORT = settings(
 #: A control only has to be found, not understood.
 NO_SHRINKING = settings(EFFORT, phases=[Phase.generate], print_blob=False)
 
-pytestmark = pytest.mark.slow
+# Room to shrink what was found.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def test_deliveries_do_what_the_model_says_whatever_crashes() -> None:
