@@ -33,6 +33,7 @@ class Scope(StrEnum):
     CONTROL = "control"  # choose campaign, stream, pool and time by X-Mailwright-*
     READ = "read"  # read messages and events of its tenant
     MANAGE = "manage"  # change its tenant's settings
+    OPERATE = "operate"  # see and change what all tenants share
 
 
 class Proof(StrEnum):

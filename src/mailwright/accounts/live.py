@@ -10,11 +10,15 @@ from mailwright.store.ports import UnitStore
 class LiveSettings:
     """Holds the directory and the key ring of one version."""
 
-    __slots__ = ("_directory", "_store", "keys")
+    __slots__ = ("_directory", "_store", "keys", "sealer")
 
-    def __init__(self, store: UnitStore, directory: Directory, keys: KeyRing) -> None:
+    def __init__(
+        self, store: UnitStore, directory: Directory, keys: KeyRing, sealer: Sealer
+    ) -> None:
         self._store = store
         self._directory = directory
+        #: Of the node-set key, for what is sealed anew.
+        self.sealer = sealer
         #: Opened secrets; the same object for the life of the node.
         self.keys = keys
 
@@ -27,7 +31,7 @@ class LiveSettings:
             SealError: it was sealed with another key.
         """
         keys = await KeyRing.load(store, sealer)
-        return cls(store, await load_directory(store), keys)
+        return cls(store, await load_directory(store), keys, sealer)
 
     def directory(self) -> Directory:
         """Return the directory in force; hand this method to whoever asks often."""

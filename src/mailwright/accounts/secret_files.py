@@ -1,7 +1,8 @@
 """The files that a setup file names: DKIM keys, secrets, passwords.
 
-Blocking; for a thread. Everything is read and checked before anything is stored, and all
-problems are reported at once.
+They are read from disk, or were sent along with the setup file. Blocking; for a thread.
+Everything is read and checked before anything is stored, and all problems are reported
+at once.
 """
 
 from collections.abc import Callable, Mapping
@@ -62,15 +63,16 @@ class _Unusable(Exception):  # noqa: N818 (never leaves this module)
 class _Reader:
     """Reads files and collects what is wrong with them."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, octets_of: Callable[[Path], bytes]) -> None:
         self._base = base
+        self._octets_of = octets_of
         self.problems: list[Problem] = []
 
     def read(self, key: KeyPath, name: Path, parse: Callable[[bytes], _T]) -> _T | None:
         """Return what ``parse`` makes of a file; ``None`` when a problem was noted."""
         path = self._base / name
         try:
-            return parse(_octets_of(path))
+            return parse(self._octets_of(path))
         except (_Unusable, SigningKeyError) as error:
             self.problems.append(
                 Problem(path, format_key(key), error.what, error.remedy)
@@ -85,7 +87,28 @@ def read_secret_files(setup: SetupFile, base: Path) -> SetupSecrets:
         SettingsError: with every file that cannot be used: the key that names it, what
             is wrong with it and what to do. Never with a part of its content.
     """
-    reader = _Reader(base)
+    return _read_secrets(setup, _Reader(base, _octets_of))
+
+
+def sent_secrets(setup: SetupFile, files: Mapping[str, bytes]) -> SetupSecrets:
+    """Return the secrets of ``setup`` whose files were sent along, by their names.
+
+    No file of this machine is read.
+
+    Raises:
+        SettingsError: as :func:`read_secret_files`.
+    """
+
+    def octets_of(path: Path) -> bytes:
+        octets = files.get(str(path))
+        if octets is None:
+            raise _Unusable("was not sent along", "send its content in files")
+        return octets
+
+    return _read_secrets(setup, _Reader(Path(), octets_of))
+
+
+def _read_secrets(setup: SetupFile, reader: _Reader) -> SetupSecrets:
     signing_keys: dict[tuple[str, str], SigningKey | None] = {}
     for index, domain in enumerate(setup.sending_domain):
         here: KeyPath = ("sending_domain", index)
@@ -94,6 +117,8 @@ def read_secret_files(setup: SetupFile, base: Path) -> SetupSecrets:
                 (*here, "key_file"), domain.key_file, _signing_key
             )
         for number, extra in enumerate(domain.extra_keys):
+            if extra.key_file is None:
+                continue
             signing_keys[domain.domain, extra.selector] = reader.read(
                 (*here, "extra_keys", number, "key_file"), extra.key_file, _signing_key
             )

@@ -6,6 +6,7 @@ from sqlalchemy import (
     BindParameter,
     Table,
     bindparam,
+    delete,
     func,
     insert,
     literal_column,
@@ -39,17 +40,19 @@ INSERT_ROUTE: Final = _insert_into(tables.routes)
 INSERT_ALLOWED_NETWORK: Final = _insert_into(tables.allowed_networks)
 
 _log = tables.settings_log
-#: Writes the next version; parameters ``at``, ``author``, ``reason``, ``document``.
+#: Writes the next version; parameters ``at``, ``author``, ``reason``, ``summary``,
+#: ``document``.
 INSERT_VERSION: Final = Query(
     "next settings version",
     insert(_log).from_select(
-        ["version", "at", "author", "reason", "document"],
+        ["version", "at", "author", "reason", "summary", "document"],
         select(
             func.coalesce(func.max(_log.c.version), literal_column("0"))
             + literal_column("1"),
             bindparam("at", type_=Big),
             bindparam("author", type_=_log.c.author.type),
             bindparam("reason", type_=_log.c.reason.type),
+            bindparam("summary", type_=_log.c.summary.type),
             bindparam("document", type_=_log.c.document.type),
         ),
     ),
@@ -61,36 +64,70 @@ SELECT_ANY_SEALED: Final = Query(
     select(tables.sealed_keys.c.id).limit(literal_column("1")),
 )
 
-#: A row if ``stream`` is a live stream of the live ``tenant``.
-SELECT_LIVE_STREAM: Final = Query(
-    "live stream of a tenant",
-    select(tables.streams.c.id)
-    .join(tables.tenants, tables.tenants.c.id == tables.streams.c.tenant)
-    .where(tables.streams.c.id == bindparam("stream"))
-    .where(tables.streams.c.tenant == bindparam("tenant"))
-    .where(tables.streams.c.retired_at.is_(None))
-    .where(tables.tenants.c.retired_at.is_(None)),
+#: A row if the settings are still those of the version ``base``.
+SELECT_VERSION_IS: Final = Query(
+    "are the settings still those",
+    select(func.max(_log.c.version)).having(
+        func.max(_log.c.version) == bindparam("base")
+    ),
 )
 
-_live_credential = (
-    update(tables.credentials)
-    .where(tables.credentials.c.name == bindparam("credential_name"))
-    .where(tables.credentials.c.retired_at.is_(None))
-    .returning(tables.credentials.c.id)
+
+def _update_of(table: Table, *columns: str, by: tuple[str, ...] = ("id",)) -> Query:
+    """Return the update of one row; ``row_id`` and the like say which one."""
+    core = update(table).values({name: bindparam(name) for name in columns})
+    for name in by:
+        core = core.where(table.c[name] == bindparam(f"row_{name}"))
+    return Query(f"update {table.name}", core)
+
+
+_KEY_OF_DKIM: Final = ("sending_domain", "selector")
+
+UPDATE_SOURCE: Final = _update_of(tables.sources, "address", "ehlo_name", "retired_at")
+UPDATE_POOL: Final = _update_of(tables.pools, "overflow", "retired_at")
+UPDATE_STREAM: Final = _update_of(tables.streams, "class", "pool", "retired_at")
+UPDATE_CREDENTIAL: Final = _update_of(
+    tables.credentials,
+    *("stream", "scopes", "secret_hash", "hourly_limit", "daily_quota"),
+    *("backlog_limit", "dsn", "retired_at"),
 )
-UPDATE_SECRET_HASH: Final = Query(
-    "new secret of a credential",
-    _live_credential.values(secret_hash=bindparam("secret_hash")),
+UPDATE_SENDING_DOMAIN: Final = _update_of(
+    tables.sending_domains, "return_path_domain", "proof", "retired_at"
 )
-RETIRE_CREDENTIAL: Final = Query(
-    "retire a credential", _live_credential.values(retired_at=bindparam("at"))
+UPDATE_DKIM_KEY: Final = _update_of(
+    tables.dkim_keys,
+    *("is_primary", "signs_too", "signing_domain", "retired_at"),
+    by=_KEY_OF_DKIM,
 )
-MARK_PROVEN: Final = Query(
-    "sending domain proven",
-    update(tables.sending_domains)
-    .where(tables.sending_domains.c.id == bindparam("sending_domain"))
-    .where(tables.sending_domains.c.proven_at.is_(None))
-    .where(tables.sending_domains.c.retired_at.is_(None))
-    .values(proven_at=bindparam("at"))
-    .returning(tables.sending_domains.c.id),
+UPDATE_ROUTE: Final = _update_of(
+    tables.routes,
+    *("host", "port", "pipelining", "tls", "login", "sealed_password", "retired_at"),
+)
+#: Sets or clears when a sending domain was proven.
+UPDATE_PROVEN: Final = _update_of(tables.sending_domains, "proven_at")
+
+RETIRE_TENANT: Final = _update_of(tables.tenants, "retired_at")
+RETIRE_SOURCE: Final = _update_of(tables.sources, "retired_at")
+RETIRE_POOL: Final = _update_of(tables.pools, "retired_at")
+RETIRE_STREAM: Final = _update_of(tables.streams, "retired_at")
+RETIRE_CREDENTIAL: Final = _update_of(tables.credentials, "retired_at")
+RETIRE_SENDING_DOMAIN: Final = _update_of(tables.sending_domains, "retired_at")
+RETIRE_DKIM_KEY: Final = _update_of(tables.dkim_keys, "retired_at", by=_KEY_OF_DKIM)
+RETIRE_ROUTE: Final = _update_of(tables.routes, "retired_at")
+RETIRE_SEALED_KEY: Final = _update_of(tables.sealed_keys, "retired_at")
+#: For good: its secret is forgotten as well.
+REVOKE_CREDENTIAL: Final = _update_of(
+    tables.credentials, "retired_at", "revoked_at", "secret_hash"
+)
+DELETE_POOL_SOURCES: Final = Query(
+    "delete pool_sources",
+    delete(tables.pool_sources).where(
+        tables.pool_sources.c.pool == bindparam("row_id")
+    ),
+)
+DELETE_ALLOWED_NETWORK: Final = Query(
+    "delete allowed_networks",
+    delete(tables.allowed_networks).where(
+        tables.allowed_networks.c.network == bindparam("row_network")
+    ),
 )

@@ -26,7 +26,8 @@ settings_log = Table(
     Column("at", Big, nullable=False),
     Column("author", Text, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("document", Text, nullable=False),  # the settings file applied, no secrets
+    Column("summary", Text, nullable=False),  # what changed, in one line
+    Column("document", Text, nullable=False),  # JSON: changes, settings; no secrets
 )
 
 tenants = Table(
@@ -53,6 +54,19 @@ credentials = Table(
     Column("dsn", Text, nullable=False),  # all | transactional | none
     Column("created_at", Big, nullable=False),
     Column("retired_at", Big),
+    Column("revoked_at", Big),  # for good: the name is used up, the secret forgotten
+)
+
+#: Recipients of a credential in an hour or a day; what limits are counted by.
+quota_used = Table(
+    "quota_used",
+    metadata,
+    Column("credential", Big, nullable=False),
+    Column("period", SmallInteger, nullable=False),  # 0 hour, 1 day
+    Column("starts_at", Big, nullable=False),
+    Column("recipients", Big, nullable=False),
+    PrimaryKeyConstraint("credential", "period", "starts_at"),
+    Index("quota_used_period", "period", "starts_at"),
 )
 
 sending_domains = Table(

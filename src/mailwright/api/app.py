@@ -8,14 +8,18 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from mailwright import __version__
+from mailwright.api.credentials import credentials_router
 from mailwright.api.documentation import documentation_router
 from mailwright.api.events import events_router
 from mailwright.api.health import health_router
 from mailwright.api.messages import messages_router
 from mailwright.api.metrics import metrics_router
-from mailwright.api.ports import ApiPorts
+from mailwright.api.operating import Identify, by_key, by_peer
+from mailwright.api.ports import ApiPorts, OperatorPorts
 from mailwright.api.problems import Kind, add_handlers
 from mailwright.api.schemas import MessageIn
+from mailwright.api.sending_domains import sending_domains_router
+from mailwright.api.settings import SettingsIn, settings_router
 
 _DESCRIPTION: Final = """
 Submit messages, see what became of them, read events.
@@ -40,9 +44,29 @@ def create_app(ports: ApiPorts) -> FastAPI:
     app.include_router(messages_router(ports))
     app.include_router(events_router(ports))
     app.include_router(health_router(ports))
+    if ports.operating is not None:
+        _add_operator_routes(app, ports.operating, by_key(ports))
     app.include_router(metrics_router(ports.metrics))
     app.include_router(documentation_router(lambda: _openapi(app)))
     return app
+
+
+def create_operator_app(ports: OperatorPorts) -> FastAPI:
+    """Return the routes for operators alone, for the Unix socket."""
+    app = FastAPI(
+        docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
+    add_handlers(app)
+    _add_operator_routes(app, ports, by_peer())
+    return app
+
+
+def _add_operator_routes(
+    app: FastAPI, ports: OperatorPorts, identify: Identify
+) -> None:
+    app.include_router(settings_router(ports, identify))
+    app.include_router(credentials_router(ports, identify))
+    app.include_router(sending_domains_router(ports, identify))
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -58,7 +82,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     _, schemas = models_json_schema(
-        [(MessageIn, "validation")], ref_template="#/components/schemas/{model}"
+        [(MessageIn, "validation"), (SettingsIn, "validation")],
+        ref_template="#/components/schemas/{model}",
     )
     components = document["components"]["schemas"]
     components.update(schemas["$defs"])

@@ -12,8 +12,11 @@ from typing import Protocol
 
 from prometheus_client.registry import Collector
 
+from mailwright.accounts.changes import Authorship
 from mailwright.accounts.directory import Credential
 from mailwright.accounts.logins import Denied
+from mailwright.accounts.proving import DomainReport
+from mailwright.accounts.settings.administration import Administration
 from mailwright.clock import Clock
 from mailwright.events.types import EventType
 from mailwright.ids import PublicId, TenantId
@@ -199,6 +202,32 @@ class ApiLimits:
     inline_octets: int = 32_768
 
 
+class DomainChecks(Protocol):
+    """Looks whether sending domains are proven. ``accounts.proving.Prover``."""
+
+    async def check(self, domain: str | None = None) -> Sequence[DomainReport]:
+        """Look now, at one domain or at all, and store what was found.
+
+        Returns none when there is no such sending domain.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorPorts:
+    """Everything that the routes for operators work with."""
+
+    administration: Administration
+    domains: DomainChecks
+    clock: Clock
+    budget: Budget
+    limits: Callable[[], ApiLimits] = ApiLimits
+
+    def by(self, author: str, reason: str) -> Authorship:
+        """Return the authorship of a change that is made now."""
+        return Authorship(author, reason, self.clock.now())
+
+
 @dataclass(frozen=True, slots=True)
 class MetricsDoor:
     """What Prometheus reads, and from where it may.
@@ -223,6 +252,8 @@ class ApiPorts:
             and dots only.
         limits: those in force now.
         unready: reasons not to send us work now; empty when there are none.
+        operating: for the routes that take the scope ``operate``; without, there are
+            none of them.
     """
 
     keys: Keys
@@ -237,3 +268,4 @@ class ApiPorts:
     unready: Callable[[], Sequence[str]]
     metrics: MetricsDoor
     limits: Callable[[], ApiLimits] = ApiLimits
+    operating: OperatorPorts | None = None

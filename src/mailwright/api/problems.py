@@ -39,6 +39,7 @@ class Kind(Enum):
     METHOD = "method-not-allowed", 405, "Not with this method"
     SLOW = "slow-request", 408, "The body did not arrive in time"
     IN_PROGRESS = "in-progress", 409, "The same create is still in progress"
+    SETTINGS_CHANGED = "settings-changed", 409, "The settings changed since"
     TOO_LARGE = "too-large", 413, "The request or the message is too large"
     MEDIA = "unsupported-media-type", 415, "Not in this media type"
     INVALID = "invalid-fields", 422, "Some fields are not right; nothing was sent"

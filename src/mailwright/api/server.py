@@ -12,8 +12,11 @@ import uvicorn
 from fastapi import FastAPI
 from typing_extensions import override
 
+from mailwright.api.peers import PeerProtocol
+
 _KEEP_ALIVE_S: Final = 30
 _BACKLOG: Final = 1024
+_MAX_SOCKET_PATH: Final = 107
 #: Connections at once; more are told 503 at once.
 _MAX_CONNECTIONS: Final = 1000
 
@@ -36,11 +39,13 @@ class ApiServer:
     ) -> None:
         """Serve ``app`` on ``host`` and ``port`` (0: any), or on the socket ``path``.
 
+        The socket is for root and our own user; see ``peers.py``.
+
         Requests in progress get ``drain_s`` seconds to end when it stops.
         """
         config = uvicorn.Config(
             app,
-            http="h11",
+            http="h11" if path is None else PeerProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -151,7 +156,8 @@ def _unix_socket(path: Path) -> socket.socket:
     # The mode has to be right from the first moment on, not after a chmod.
     mask = os.umask(0o177)
     try:
-        listening.bind(str(path))
+        with reachable(path) as name:
+            listening.bind(name)
         listening.listen(_BACKLOG)
     except OSError:
         listening.close()
@@ -160,3 +166,19 @@ def _unix_socket(path: Path) -> socket.socket:
         os.umask(mask)
     listening.setblocking(False)
     return listening
+
+
+@contextlib.contextmanager
+def reachable(path: Path) -> Iterator[str]:
+    """Give a name for the socket ``path`` that fits into an address.
+
+    An address holds 107 octets (unix(7)), and a folder's path may be longer.
+    """
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

@@ -1,31 +1,24 @@
-"""``mailwright key``: make, list and revoke credentials while no node runs.
+"""``mailwright key``: make, list and revoke credentials.
 
-The commands open the database under the node's lock, and set it up first if the node has
-never run, exactly as its first start would. A secret is printed once, by ``create``.
+A running node takes a change over at once. A secret is printed once, by ``create``.
 """
 
 import json
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from mailwright.accounts.authentication import CREDENTIAL_NAME, make_secret
-from mailwright.accounts.changes import (
-    NewCredential,
-    create_credential,
-    replace_secret,
-    retire_credential,
-    took_effect,
+from mailwright.accounts.settings.credentials import check_name
+from mailwright.cli.failures import CommandError, command_errors
+from mailwright.cli.operator import (
+    JsonOption,
+    OperatorDoor,
+    SettingsOption,
+    run_operation,
 )
-from mailwright.accounts.directory import Credential, Directory, Scope, Stream, Tenant
-from mailwright.cli.offline import CommandError, Offline, command_errors, run_offline
-from mailwright.config.nearest import did_you_mean
-from mailwright.ids import CredentialId
-from mailwright.store.ports import StoreConflictError
 
 key_app = typer.Typer(
     help="Make, list and revoke credentials (API keys and SMTP logins).",
@@ -33,17 +26,8 @@ key_app = typer.Typer(
 )
 
 _DEFAULT_SCOPES: Final = "send,control,read"
+_PATH: Final = "/v1/credentials"
 
-SettingsOption = Annotated[
-    Path,
-    typer.Option(
-        "--settings",
-        envvar="MAILWRIGHT_SETTINGS",
-        help="The node's settings file.",
-        show_default=False,
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 NameArgument = Annotated[
     str, typer.Argument(help="Name of the credential; also the SMTP login.")
 ]
@@ -62,7 +46,8 @@ def create(
     scopes: Annotated[
         str | None,
         typer.Option(
-            help="What it may do: send, control, read, manage.",
+            help="What it may do: send, control, read, manage; operate: reach the "
+            "settings of all tenants.",
             show_default=_DEFAULT_SCOPES,
         ),
     ] = None,
@@ -77,48 +62,50 @@ def create(
 ) -> None:
     """Create a credential and print its secret, once."""
     with command_errors():
-        _check(name, rotates=rotate, others=bool(tenant or stream or scopes))
-    secret, secret_hash = make_secret(name)
+        check_name(name)
+        if rotate and (tenant or stream or scopes):
+            raise CommandError(
+                "--rotate changes only the secret; leave out --tenant, --stream, "
+                "--scopes"
+            )
 
-    async def work(opened: Offline) -> None:
+    async def work(door: OperatorDoor) -> Any:
         if rotate:
-            await _rotate(opened, name, secret_hash)
-        else:
-            new = _new_credential(opened, name, tenant, stream, scopes, secret_hash)
-            await _create(opened, new)
+            return await door.ask("POST", f"{_PATH}/{quote(name)}/secret")
+        wanted = _DEFAULT_SCOPES if scopes is None else scopes
+        body = {
+            "name": name,
+            "tenant": tenant or "",
+            "stream": stream or "",
+            "scopes": wanted.replace(",", " ").split(),
+        }
+        return await door.ask("POST", _PATH, body=body)
 
-    run_offline(settings, work)
+    made = run_operation(settings, work)
     if as_json:
-        print(json.dumps({"name": name, "secret": secret}))
+        print(json.dumps(made))
     else:
         # The secret alone on standard output, so that a script can keep it.
         typer.echo(f"{name}: keep this secret, it is not shown again:", err=True)
-        print(secret)
+        print(made["secret"])
 
 
 @key_app.command("list")
 def list_keys(settings: SettingsOption, as_json: JsonOption = False) -> None:
     """List the credentials that are not revoked."""
-
-    async def work(opened: Offline) -> list[dict[str, object]]:
-        found = sorted(
-            opened.directory.credentials.values(), key=lambda each: each.name
-        )
-        return [_described(opened.directory, each) for each in found]
-
-    rows = run_offline(settings, work)
+    found = run_operation(settings, lambda door: door.ask("GET", _PATH))
     if as_json:
-        print(json.dumps({"credentials": rows}))
+        print(json.dumps(found))
         return
-    table = Table("name", "tenant", "stream", "scopes", "secret", box=None)
-    for row in rows:
-        scopes = row["scopes"]
+    table = Table("name", "tenant", "stream", "scopes", "secret", "limits", box=None)
+    for row in found["credentials"]:
         table.add_row(
-            str(row["name"]),
-            str(row["tenant"]),
-            str(row["stream"]),
-            " ".join(scopes) if isinstance(scopes, list) else "",
+            row["name"],
+            row["tenant"],
+            row["stream"],
+            " ".join(row["scopes"]),
             "yes" if row["has_secret"] else "named networks only",
+            _limits(row),
         )
     Console(highlight=False, soft_wrap=True).print(table)
 
@@ -128,121 +115,20 @@ def revoke(
     name: NameArgument, settings: SettingsOption, as_json: JsonOption = False
 ) -> None:
     """Revoke a credential for good; its queued mail stays queued."""
-
-    async def work(opened: Offline) -> None:
-        unit = retire_credential(name, opened.by("key revoke"))
-        if not took_effect(await opened.store.run(unit)):
-            raise CommandError(_no_such(opened.directory, name))
-
-    run_offline(settings, work)
+    path = f"{_PATH}/{quote(name, safe='')}"
+    run_operation(settings, lambda door: door.ask("DELETE", path))
     if as_json:
         print(json.dumps({"name": name, "revoked": True}))
     else:
         print(f"{name} is revoked")
 
 
-def _check(name: str, *, rotates: bool, others: bool) -> None:
-    if CREDENTIAL_NAME.fullmatch(name) is None:
-        raise CommandError(
-            "a name is up to 63 of a–z, 0–9, dot, hyphen and underscore, with a letter "
-            "or digit at both ends"
-        )
-    if rotates and others:
-        raise CommandError(
-            "--rotate changes only the secret; leave out --tenant, --stream, --scopes"
-        )
-
-
-async def _create(opened: Offline, new: NewCredential) -> None:
-    try:
-        result = await opened.store.run(create_credential(new, opened.by("key create")))
-    except StoreConflictError:
-        advice = (
-            "it exists; for a new secret add --rotate"
-            if new.name in opened.directory.credentials
-            else "it was revoked, and a revoked name is not used again; choose another"
-        )
-        raise CommandError(f"{new.name}: {advice}") from None
-    if not took_effect(result):
-        raise CommandError("the tenant or stream was retired meanwhile")
-
-
-async def _rotate(opened: Offline, name: str, secret_hash: bytes) -> None:
-    unit = replace_secret(name, secret_hash, opened.by("key create --rotate"))
-    if not took_effect(await opened.store.run(unit)):
-        raise CommandError(_no_such(opened.directory, name))
-
-
-def _new_credential(
-    opened: Offline,
-    name: str,
-    tenant_name: str | None,
-    stream_name: str | None,
-    scopes: str | None,
-    secret_hash: bytes,
-) -> NewCredential:
-    tenant = _tenant(opened.directory, tenant_name)
-    return NewCredential(
-        CredentialId(opened.store.ids.take()),
-        tenant,
-        _stream(opened.directory, tenant, stream_name),
-        name,
-        _scopes(_DEFAULT_SCOPES if scopes is None else scopes),
-        secret_hash,
+def _limits(row: dict[str, Any]) -> str:
+    words = {
+        "hourly_limit": "an hour",
+        "daily_quota": "a day",
+        "backlog_limit": "queued",
+    }
+    return ", ".join(
+        f"{row[key]} {word}" for key, word in words.items() if row[key] is not None
     )
-
-
-def _tenant(directory: Directory, name: str | None) -> Tenant:
-    by_name = {each.name: each for each in directory.tenants.values()}
-    if name is None:
-        raise CommandError(f"add --tenant; there are: {_listed(by_name)}")
-    if name not in by_name:
-        hint = did_you_mean(name, by_name) or f"there are: {_listed(by_name)}"
-        raise CommandError(f"there is no tenant {name!r}; {hint}")
-    return by_name[name]
-
-
-def _stream(directory: Directory, tenant: Tenant, name: str | None) -> Stream:
-    by_name = {
-        each.name: each
-        for (owner, _), each in directory.streams_by_name.items()
-        if owner == tenant.id
-    }
-    if name is None:
-        raise CommandError(f"add --stream; there are: {_listed(by_name)}")
-    if name not in by_name:
-        hint = did_you_mean(name, by_name) or f"there are: {_listed(by_name)}"
-        raise CommandError(f"tenant {tenant.name} has no stream {name!r}; {hint}")
-    return by_name[name]
-
-
-def _scopes(text: str) -> frozenset[Scope]:
-    known = [scope.value for scope in Scope]
-    wanted = text.replace(",", " ").split()
-    for name in wanted:
-        if name not in known:
-            raise CommandError(
-                f"there is no scope {name!r}; there are: {_listed(known)}"
-            )
-    if not wanted:
-        raise CommandError(f"--scopes names none; there are: {_listed(known)}")
-    return frozenset(map(Scope, wanted))
-
-
-def _no_such(directory: Directory, name: str) -> str:
-    hint = did_you_mean(name, directory.credentials)
-    return f"there is no credential {name!r}; " + (hint or "see: mailwright key list")
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
-
-
-def _described(directory: Directory, found: Credential) -> dict[str, object]:
-    return {
-        "name": found.name,
-        "tenant": directory.tenants[found.tenant].name,
-        "stream": directory.streams[found.stream].name,
-        "scopes": sorted(found.scopes),
-        "has_secret": found.secret_hash is not None,
-    }

@@ -8,9 +8,11 @@ from mailwright import __version__
 from mailwright.cli.config import config_app
 from mailwright.cli.demo import demo_command
 from mailwright.cli.dkim import dkim_app
+from mailwright.cli.domain import domain_app
 from mailwright.cli.key import key_app
 from mailwright.cli.provider import provider_app
 from mailwright.cli.serve import serve_command
+from mailwright.cli.settings import apply_command, export_command, settings_app
 
 app = typer.Typer(
     name="mailwright",
@@ -23,7 +25,11 @@ app.add_typer(dkim_app, name="dkim")
 app.add_typer(config_app, name="config")
 app.add_typer(key_app, name="key")
 app.add_typer(provider_app, name="provider")
+app.add_typer(domain_app, name="domain")
+app.add_typer(settings_app, name="settings")
 app.command("serve")(serve_command)
+app.command("apply")(apply_command)
+app.command("export")(export_command)
 app.command("demo")(demo_command)
 
 

@@ -27,8 +27,9 @@ _INTRODUCTION: Final = """\
 <!-- Made by `mailwright config reference`; do not edit. -->
 
 There are two TOML files. The **node file** says what is true of one node only. The
-**setup file** holds what all nodes share; it is applied once, to an empty database
-(`bootstrap` in the node file).
+**setup file** holds what all nodes share: it is applied to an empty database once
+(`bootstrap` in the node file), later with `mailwright apply FILE`; `mailwright export`
+prints what is in force ([how to change settings](../how-to/settings.md)).
 
 `mailwright config check FILE` says what is wrong in either of them, `config show FILE`
 prints every effective value, `config example` a sample.

@@ -1,17 +1,19 @@
-"""The setup file: what all nodes share, as it first enters an empty database.
+"""The setup file: what all nodes share, as ``mailwright apply`` takes it.
 
 Tables refer to each other by name; every reference is checked here, so that whoever
 applies the file meets no dangling one. Files that it names (keys, secrets) are not read.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import Self
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 
+from mailwright.config.explain import problems_of
 from mailwright.config.nearest import did_you_mean
-from mailwright.config.problems import Complaint
-from mailwright.config.section import Network, Section, refuse, setting
+from mailwright.config.problems import Complaint, SettingsError
+from mailwright.config.section import Count, Network, Section, refuse, setting
 from mailwright.config.setup_sections import (
     CredentialSection,
     PoolSection,
@@ -26,6 +28,14 @@ from mailwright.config.setup_sections import (
 class SetupFile(Section):
     """The setup file."""
 
+    base: Count | None = setting(
+        None,
+        text="Version of the settings that this file was exported from; applying it is "
+        "refused when they changed since.",
+        example=7,
+        unit="version",
+        ge=1,
+    )
     allowed_networks: tuple[Network, ...] = setting(
         (),
         text="Networks that mail may be sent to although they are not globally routable, "
@@ -158,3 +168,16 @@ def _misplaced(setup: SetupFile) -> Iterator[Complaint]:
                 f"{each.return_path_domain} is used by tenant {owner}",
                 "give each tenant its own return-path domains",
             )
+
+
+def validate_sent(data: Mapping[str, Any]) -> SetupFile:
+    """Return ``data``, a setup file that came over a wire; its paths stay as written.
+
+    Raises:
+        SettingsError: with every problem at once.
+    """
+    try:
+        return SetupFile.model_validate(data)
+    except ValidationError as error:
+        problems = problems_of(error, SetupFile, Path("settings"))
+        raise SettingsError(problems) from None

@@ -4,7 +4,9 @@ How they refer to each other is checked in :mod:`mailwright.config.setup`.
 """
 
 import re
+from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Final, Self
 
 from pydantic import (
@@ -51,6 +53,13 @@ class ScopeName(StrEnum):
     CONTROL = "control"  # choose campaign, stream, pool and time by X-Mailwright-*
     READ = "read"  # read messages and events of its tenant
     MANAGE = "manage"  # change its tenant's settings
+    OPERATE = "operate"  # see and change what all tenants share; for operators only
+
+
+class Kept(StrEnum):
+    """Stands where a file would name a secret: the one in the database stays."""
+
+    KEPT = "kept"
 
 
 class DsnChoice(StrEnum):
@@ -159,7 +168,8 @@ class CredentialSection(Section):
     """An API key and SMTP login of a tenant.
 
     With neither ``sha256`` nor ``secret_file`` it serves listeners that are open to
-    named networks, until ``mailwright key create`` gives it a secret.
+    named networks, until ``mailwright key create`` gives it a secret. A file that names
+    no secret takes none away.
     """
 
     tenant: Name = setting(text="Tenant that it belongs to.", example="acme")
@@ -174,7 +184,8 @@ class CredentialSection(Section):
         frozenset[ScopeName], PlainSerializer(sorted, return_type=list[str])
     ] = setting(
         frozenset({ScopeName.SEND, ScopeName.CONTROL, ScopeName.READ}),
-        text="What it may do: send, control (X-Mailwright-* fields), read, manage.",
+        text="What it may do: send, control (X-Mailwright-* fields), read, manage; "
+        "operate is for operators, it reaches the settings of all tenants.",
         example=["send", "control", "read"],
         min_length=1,
     )
@@ -195,6 +206,12 @@ class CredentialSection(Section):
         text="File whose first line is its secret; instead of sha256.",
         example="secrets/crm",
         reads=True,
+    )
+    secret: Kept | None = setting(
+        None,
+        text="kept: it has a secret, which stays as it is. An export writes this, since "
+        "secrets do not leave the database.",
+        example="kept",
     )
     hourly_limit: Count | None = setting(
         None,
@@ -235,11 +252,18 @@ class CredentialSection(Section):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        if self.sha256 is not None and self.secret_file is not None:
-            complaint = Complaint(
-                ("secret_file",), "is given beside sha256", "keep one of the two"
-            )
-            refuse([complaint], "credential")
+        given = [
+            name
+            for name in ("sha256", "secret_file", "secret")
+            if getattr(self, name) is not None
+        ]
+        refuse(
+            [
+                Complaint((each,), f"is given beside {given[0]}", "keep one of them")
+                for each in given[1:]
+            ],
+            "credential",
+        )
         return self
 
 
@@ -247,10 +271,17 @@ class DkimKeySection(Section):
     """A further DKIM key of a sending domain."""
 
     selector: Selector = setting(text="Selector of the key.", example="s2")
-    key_file: FilePath = setting(
+    key_file: FilePath | None = setting(
+        None,
         text="PEM file of the private key (RSA of 2048 bits or more, or Ed25519).",
         example="keys/example.com.s2.pem",
         reads=True,
+        sample=True,
+    )
+    key: Kept | None = setting(
+        None,
+        text="kept: the key of this selector is in the database; instead of key_file.",
+        example="kept",
     )
     signs: bool = setting(
         False,
@@ -264,6 +295,31 @@ class DkimKeySection(Section):
         "sending domain.",
         example="mail.example.net",
     )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        refuse(list(_key_complaints(self.selector, self.key_file, self.key)), "key")
+        return self
+
+
+def _key_complaints(
+    selector: str | None, key_file: Path | None, key: Kept | None
+) -> Iterator[Complaint]:
+    """Yield what is wrong unless a selector and one place of its key are given."""
+    if key_file is not None and key is not None:
+        yield Complaint(("key",), "is given beside key_file", "keep one of the two")
+    given = "key" if key_file is None else "key_file"
+    has_key = key_file is not None or key is not None
+    if has_key and selector is None:
+        yield Complaint(
+            ("selector",), f"is required with {given}", "give both or neither"
+        )
+    if selector is not None and not has_key:
+        yield Complaint(
+            ("key_file",),
+            "is required with selector",
+            'give both or neither, or key = "kept" for the one in the database',
+        )
 
 
 class SendingDomainSection(Section):
@@ -291,6 +347,11 @@ class SendingDomainSection(Section):
         reads=True,
         sample=True,
     )
+    key: Kept | None = setting(
+        None,
+        text="kept: the key of this selector is in the database; instead of key_file.",
+        example="kept",
+    )
     proof: ProofKind = setting(
         ProofKind.DNS,
         text="dns: usable once the DKIM key is seen in DNS; operator: usable at once, "
@@ -307,18 +368,7 @@ class SendingDomainSection(Section):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        found = []
-        if (self.selector is None) != (self.key_file is None):
-            given, missing = (
-                ("key_file", "selector")
-                if self.selector is None
-                else ("selector", "key_file")
-            )
-            found.append(
-                Complaint(
-                    (missing,), f"is required with {given}", "give both or neither"
-                )
-            )
+        found = list(_key_complaints(self.selector, self.key_file, self.key))
         seen = {self.selector}
         for index, key in enumerate(self.extra_keys):
             if key.selector in seen:
@@ -372,15 +422,28 @@ class RouteSection(Section):
         example="secrets/smarthost",
         reads=True,
     )
+    password: Kept | None = setting(
+        None,
+        text="kept: the password in the database stays; instead of password_file.",
+        example="kept",
+    )
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         found = []
-        if (self.login is None) != (self.password_file is None):
+        if self.password_file is not None and self.password is not None:
+            found.append(
+                Complaint(
+                    ("password",),
+                    "is given beside password_file",
+                    "keep one of the two",
+                )
+            )
+        has_password = self.password_file is not None or self.password is not None
+        if (self.login is None) == has_password:
+            given = "password" if self.password_file is None else "password_file"
             given, missing = (
-                ("password_file", "login")
-                if self.login is None
-                else ("login", "password_file")
+                (given, "login") if self.login is None else ("login", "password_file")
             )
             found.append(
                 Complaint(

@@ -27,6 +27,7 @@ from mailwright.daemon.maintenance import Maintenance
 from mailwright.daemon.state import open_state
 from mailwright.daemon.systemd import Notifier, Watchdog
 from mailwright.daemon.wiring import Node, apply, wire
+from mailwright.events.latest import last_event_at
 from mailwright.queue.recovery import discard_incomplete, load_lines, recover_sending
 from mailwright.resolver import Resolver
 from mailwright.store.ports import StoreFailedError
@@ -69,6 +70,7 @@ async def open_node(
             for listener in node.doors.listeners:
                 await listener.open()
             await node.doors.api.open()
+            await node.operating.open()
             yield node
 
 
@@ -80,6 +82,8 @@ async def _recover(node: Node) -> None:
     )
     await load_lines(store, node.book)
     await node.out.tls_memory.load(node.clock.now())
+    await _judge_clock(node)
+    await node.out.limits.load()
     for line in node.book:
         node.out.scheduler.park(line)
     if discarded or recovered:
@@ -88,6 +92,17 @@ async def _recover(node: Node) -> None:
             "%d submissions that were never acknowledged are discarded",
             recovered,
             discarded,
+        )
+
+
+async def _judge_clock(node: Node) -> None:
+    store, trust = node.state.store, node.out.trust
+    last_event = await last_event_at(store, store.days())
+    trust.start(node.clock.now(), last_event, has_mail=len(node.book) > 0)
+    if trust.is_suspect:
+        logger.warning(
+            "the clock is suspect: %s; mail is delivered, but nothing expires",
+            trust.suspicion,
         )
 
 
@@ -114,6 +129,7 @@ async def run_node(
             tasks.create_task(node.out.scheduler.run(), name="scheduler"),
             tasks.create_task(node.doors.api.run(), name="api"),
             tasks.create_task(maintenance.run(), name="maintenance"),
+            tasks.create_task(node.operating.run(), name="operating"),
             tasks.create_task(watchdog.run(), name="watchdog"),
             *(
                 [tasks.create_task(node.event_file.run(), name="events file")]
@@ -149,11 +165,13 @@ async def _stop(node: Node, maintenance: Maintenance) -> None:
         for listener in node.doors.listeners:
             doors.create_task(listener.close(within_s=DOORS_CLOSE_S), name="close")
         doors.create_task(node.doors.api.stop(), name="close api")
+        doors.create_task(node.operating.stop(), name="close operator's door")
     node.out.scheduler.stop()
     node.out.courier.stop()
     try:
         async with asyncio.timeout(FLIGHTS_END_S):
             await node.out.scheduler.wait_stopped()
+        await node.out.limits.save()
     except TimeoutError:
         logger.warning("some deliveries were cut short; they are tried again")
     if node.event_file is not None:

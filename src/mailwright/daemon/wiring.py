@@ -20,11 +20,12 @@ from mailwright.api.app import create_app
 from mailwright.api.ports import ApiLimits, ApiPorts, MetricsDoor
 from mailwright.api.server import ApiServer
 from mailwright.bounce import suppression, verdict
-from mailwright.clock import Clock
+from mailwright.clock import Clock, ClockTrust
 from mailwright.config.listener import ListenerTls, SmtpListener
 from mailwright.config.node import NodeSettings
 from mailwright.daemon.eventlog import EventFile, event_file_of
 from mailwright.daemon.metrics import NodeMetrics
+from mailwright.daemon.operating import Offices, Operating, open_offices
 from mailwright.daemon.reading import NodeReading
 from mailwright.daemon.state import State
 from mailwright.daemon.vitals import Readiness, Vitals
@@ -54,6 +55,7 @@ from mailwright.queue.statements import queue_statements
 from mailwright.queue.tally import Tally
 from mailwright.reputation.permits import Permits
 from mailwright.reputation.provider import ProfileBook, load_profiles
+from mailwright.reputation.stored import StoredLimits
 from mailwright.resolver import DnspythonResolver, Resolver, system_nameservers
 from mailwright.store.bodies import BodyStore
 from mailwright.store.health import Reserve
@@ -75,6 +77,7 @@ class Node:
     doors: "Doors"
     bodies: BodyStore
     readiness: Readiness
+    operating: Operating
     vitals: Vitals
     event_file: EventFile | None
 
@@ -91,6 +94,8 @@ class Outgoing:
     tls_memory: StoredTlsFailures
     profiles: ProfileBook
     tally: Tally
+    trust: ClockTrust
+    limits: StoredLimits
 
 
 @dataclass(slots=True)
@@ -135,6 +140,7 @@ def _put_together(
     signing: ThreadPoolExecutor,
 ) -> Node:
     store = state.store
+    resolver = resolver or node_resolver(settings, clock)
     budget = ByteBudget(settings.limits.bodies_in_memory)
     bodies_folder = settings.state_dir / "bodies"
     bodies_folder.mkdir(mode=0o700, exist_ok=True)
@@ -153,6 +159,10 @@ def _put_together(
         on_queued=out.scheduler.on_due,
         tally=out.tally,
     )
+    offices = open_offices(
+        state, clock, resolver, budget, lambda: _api_limits(settings)
+    )
+    operating = Operating(offices, settings.state_dir)
     readiness, vitals = Readiness(), Vitals()
     event_file = event_file_of(settings.log, store, clock, state.settings.directory)
 
@@ -174,7 +184,9 @@ def _put_together(
         )
         return MetricsDoor(collector, settings.http.metrics_networks)
 
-    doors = _doors(settings, state, clock, intake, budget, book, readiness, metrics)
+    doors = _doors(
+        settings, state, clock, intake, budget, book, readiness, offices, metrics, out
+    )
     return Node(
         settings,
         state,
@@ -185,6 +197,7 @@ def _put_together(
         doors,
         bodies,
         readiness,
+        operating,
         vitals,
         event_file,
     )
@@ -194,14 +207,13 @@ def _outgoing(
     settings: NodeSettings,
     state: State,
     clock: Clock,
-    resolver: Resolver | None,
+    resolver: Resolver,
     signing: ThreadPoolExecutor,
     bodies: BodyStore,
     budget: ByteBudget,
 ) -> Outgoing:
     store, live = state.store, state.settings
     delivery = settings.delivery
-    resolver = resolver or _resolver(settings, clock)
     tls_memory = StoredTlsFailures(store)
     dialer = Dialer(
         resolver,
@@ -228,7 +240,8 @@ def _outgoing(
     def on_due(line: Line) -> None:
         told[0](line)
 
-    tally = Tally()
+    tally, trust = Tally(), ClockTrust()
+    limits = StoredLimits(store, clock, trust)
     settlement = Settlement(
         store=store,
         clock=clock,
@@ -237,14 +250,26 @@ def _outgoing(
         settings=SettlementSettings(delivery.ambiguous_retry),
         on_due=on_due,
         tally=tally,
+        trust=trust,
     )
     contents = Contents(store, bodies.read)
     tools = Tools(
         clock,
-        Claims(store, queue_statements(suppression), clock, settlement.release, tally),
+        Claims(
+            store,
+            queue_statements(suppression),
+            clock,
+            settlement.release,
+            tally,
+            trust,
+        ),
         contents,
         settlement,
-        Permits(lambda: live.directory().pools),
+        Permits(
+            lambda: live.directory().pools,
+            limits.state,
+            is_suspect=lambda: trust.is_suspect,
+        ),
         budget,
         tally,
     )
@@ -257,7 +282,16 @@ def _outgoing(
     )
     told.append(scheduler.on_due)
     return Outgoing(
-        scheduler, courier, settlement, contents, dialer, tls_memory, profiles, tally
+        scheduler,
+        courier,
+        settlement,
+        contents,
+        dialer,
+        tls_memory,
+        profiles,
+        tally,
+        trust,
+        limits,
     )
 
 
@@ -272,7 +306,8 @@ def _ourselves(settings: NodeSettings, state: State) -> Ourselves:
     )
 
 
-def _resolver(settings: NodeSettings, clock: Clock) -> Resolver:
+def node_resolver(settings: NodeSettings, clock: Clock) -> Resolver:
+    """Return the resolver that the node's file names."""
     dns = settings.dns
     return DnspythonResolver(
         [str(each) for each in dns.nameservers] or system_nameservers(),
@@ -330,7 +365,9 @@ def _doors(
     budget: ByteBudget,
     book: LineBook,
     readiness: Readiness,
+    offices: Offices,
     metrics: Callable[[Sequence[Listener]], MetricsDoor],
+    out: Outgoing,
 ) -> Doors:
     directory = state.settings.directory
     logins = Logins(Authenticator(directory), GuessLimiter())
@@ -352,7 +389,9 @@ def _doors(
         keys=logins,
         admission=admission,
         intake=intake,
-        reading=NodeReading(state.store, book, directory, clock),
+        reading=NodeReading(
+            state.store, book, directory, clock, out.scheduler.why_waiting
+        ),
         store=state.store,
         budget=budget,
         clock=clock,
@@ -361,6 +400,7 @@ def _doors(
         unready=readiness.reasons,
         metrics=metrics(listeners),
         limits=lambda: doors.api_limits,
+        operating=offices.ports,
     )
     listen = settings.http.listen
     server = ApiServer(create_app(api_ports), listen.host, listen.port)

@@ -187,15 +187,17 @@ def test_what_fails_in_the_middle_leaves_the_database_empty(node: NodeFolder) ->
     async def body(store: Store) -> None:
         sealer = await unlock(store, node.node_key)
         broken = node.setup_file
-        # Two routes of one domain pass no check of the file; here they reach the store.
-        twice = broken.model_copy(update={"route": (*broken.route, broken.route[0])})
-        with pytest.raises(Exception, match="insert into routes"):
+        # A domain of two tenants passes no check of the file; here it reaches the store.
+        [ours, theirs] = broken.sending_domain
+        both = (ours, theirs, ours.model_copy(update={"tenant": "rival"}))
+        twice = broken.model_copy(update={"sending_domain": both})
+        with pytest.raises(Exception, match="insert into sending_domains"):
             await apply_bootstrap(store, twice, node.folder, sealer, node.clock)
 
     node.drive(body)
     with sqlite3.connect(node.database) as database:
         rows = {
-            table.name: database.execute(f"SELECT * FROM {table.name}").fetchall()  # noqa: S608
+            table.name: database.execute(f"SELECT * FROM {table.name}").fetchall()
             for table in metadata.sorted_tables
         }
     assert rows == {name: [] for name in rows}
@@ -206,14 +208,17 @@ def test_the_settings_log_has_the_document_without_secrets(node: NodeFolder) -> 
     with sqlite3.connect(node.database) as database:
         [row] = database.execute("SELECT version, author, document FROM settings_log")
 
-    document = json.loads(row[2])["setup"]
+    document = json.loads(row[2])["settings"]
 
     assert row[:2] == (1, "bootstrap")
     assert document["credential"][0] == {
         "tenant": "acme",
         "name": "crm",
         "stream": "receipts",
+        "scopes": ["control", "read", "send"],
         "daily_quota": 5000,
+        "dsn": "all",
+        "secret": "kept",
     }
     assert document["pool"][0]["sources"] == {"ip1": 3, "ip2": 1}
     keys = set(_keys(document))

@@ -1,7 +1,7 @@
 """Failures cost tokens, successes none; the owner gets in; memory is bounded."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mailwright.accounts.guesses import (
@@ -147,6 +147,7 @@ def test_the_wait_is_long_enough_and_not_longer(interval_s: float, burst: int) -
     wait_s = limiter.take("192.0.2.1", "crm", 100.0)
 
     assert 0 < wait_s <= interval_s + 1e-6
+    assume(wait_s > 1e-6)  # below, half of it is lost in rounding
     assert limiter.take("192.0.2.1", "crm", 100.0 + wait_s / 2) > 0
     assert guess(limiter, "192.0.2.1", "crm", 100.0 + wait_s + 1e-6)
 

@@ -125,6 +125,9 @@ def test_list_shows_who_has_a_secret(key: Commands) -> None:
                 "stream": "receipts",
                 "scopes": ["read"],
                 "has_secret": True,
+                "hourly_limit": None,
+                "daily_quota": None,
+                "backlog_limit": None,
             },
             {
                 "name": "printer",
@@ -132,6 +135,9 @@ def test_list_shows_who_has_a_secret(key: Commands) -> None:
                 "stream": "receipts",
                 "scopes": ["send"],
                 "has_secret": False,
+                "hourly_limit": None,
+                "daily_quota": None,
+                "backlog_limit": None,
             },
         ]
     }
@@ -172,7 +178,7 @@ def test_a_wrong_request_says_what_would_be_right(key: Commands) -> None:
         ("printer", *here): "add --rotate",
         ("printre", "--rotate"): "did you mean printer?",
         ("printer", "--rotate", "--tenant", "acme"): "changes only the secret",
-        ("app", *here, "--scopes", "root"): "there are: control, manage, read, send",
+        ("app", *here, "--scopes", "root"): "there are: control, manage, operate, ",
         ("app", *here, "--scopes", ","): "--scopes names none",
     }
     for words, said in cases.items():
@@ -210,6 +216,7 @@ def test_while_a_node_runs_it_says_what_to_do(key: Commands) -> None:
         assert key("list") == 1
     assert "the node is running" in key.err
     assert "stop it" in key.err
+    assert "operator's door" in key.err
     assert key("list") == 0
 
 

@@ -18,7 +18,7 @@ def retired(node: NodeFolder, table: str, name: str) -> Directory:
         column = {"sending_domains": "domain", "routes": "domain"}.get(table, "name")
         with database:
             changed = database.execute(
-                f"UPDATE {table} SET retired_at = 1 WHERE {column} = ?",  # noqa: S608
+                f"UPDATE {table} SET retired_at = 1 WHERE {column} = ?",
                 (name,),
             )
             assert changed.rowcount >= 1

@@ -73,6 +73,11 @@ class Comparison:
         """Whether receivers can verify what the key signs."""
         return self.verdict is Verdict.MATCHES
 
+    @property
+    def text(self) -> str:
+        """What was found and what to do about it, for people."""
+        return f"{self.verdict.value}; {self.note}" if self.note else self.verdict.value
+
 
 def is_selector(text: str) -> bool:
     """Whether ``text`` can be a selector (RFC 6376 §3.1): lower case, at most 63 long."""

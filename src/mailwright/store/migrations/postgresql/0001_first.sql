@@ -31,6 +31,7 @@ CREATE TABLE settings_log (
   at BIGINT NOT NULL,
   author TEXT NOT NULL,
   reason TEXT NOT NULL,
+  summary TEXT NOT NULL,
   document TEXT NOT NULL,
   PRIMARY KEY (version)
 );
@@ -57,9 +58,20 @@ CREATE TABLE credentials (
   dsn TEXT NOT NULL,
   created_at BIGINT NOT NULL,
   retired_at BIGINT,
+  revoked_at BIGINT,
   PRIMARY KEY (id),
   UNIQUE (name)
 );
+
+CREATE TABLE quota_used (
+  credential BIGINT NOT NULL,
+  period SMALLINT NOT NULL,
+  starts_at BIGINT NOT NULL,
+  recipients BIGINT NOT NULL,
+  PRIMARY KEY (credential, period, starts_at)
+);
+
+CREATE INDEX quota_used_period ON quota_used (period, starts_at);
 
 CREATE TABLE sending_domains (
   id BIGINT NOT NULL,

@@ -31,6 +31,7 @@ CREATE TABLE settings_log (
   at INTEGER NOT NULL,
   author TEXT NOT NULL,
   reason TEXT NOT NULL,
+  summary TEXT NOT NULL,
   document TEXT NOT NULL,
   PRIMARY KEY (version)
 );
@@ -57,9 +58,20 @@ CREATE TABLE credentials (
   dsn TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   retired_at INTEGER,
+  revoked_at INTEGER,
   PRIMARY KEY (id),
   UNIQUE (name)
 );
+
+CREATE TABLE quota_used (
+  credential INTEGER NOT NULL,
+  period SMALLINT NOT NULL,
+  starts_at INTEGER NOT NULL,
+  recipients INTEGER NOT NULL,
+  PRIMARY KEY (credential, period, starts_at)
+);
+
+CREATE INDEX quota_used_period ON quota_used (period, starts_at);
 
 CREATE TABLE sending_domains (
   id INTEGER NOT NULL,

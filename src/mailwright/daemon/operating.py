@@ -1,0 +1,97 @@
+"""What lets people run the node: the settings' administration, and the operator's door.
+
+The door is a Unix socket in the state folder, for root and the node's own user. Commands
+use it while the node runs; while it does not, they put the same parts together on the
+database that they opened themselves.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mailwright.accounts.proving import Prover
+from mailwright.accounts.settings.administration import Administration
+from mailwright.api.app import create_operator_app
+from mailwright.api.ports import ApiLimits, Budget, OperatorPorts
+from mailwright.api.server import ApiServer
+from mailwright.clock import Clock
+from mailwright.daemon.state import State
+from mailwright.mta.dkim import records
+from mailwright.resolver import Resolver
+from mailwright.store.ports import StoreError
+
+logger = logging.getLogger(__name__)
+
+#: The operator's door, in the state folder.
+SOCKET_NAME: Final = "operator.sock"
+#: How often the node looks whether another one changed the settings.
+LOOK_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Offices:
+    """Who changes the settings and who watches DNS."""
+
+    administration: Administration
+    prover: Prover
+    ports: OperatorPorts
+
+
+def open_offices(
+    state: State,
+    clock: Clock,
+    resolver: Resolver,
+    budget: Budget,
+    limits: Callable[[], ApiLimits] = ApiLimits,
+) -> Offices:
+    """Put together what changes the settings of an open state."""
+    live = state.settings
+
+    def on_changed() -> None:
+        logger.info("settings of version %d are in force", live.directory().version)
+        prover.wake()
+
+    administration = Administration(state.store, live, on_changed)
+    prover = Prover(live, administration, resolver, records, clock)
+    ports = OperatorPorts(administration, prover, clock, budget, limits)
+    return Offices(administration, prover, ports)
+
+
+class Operating:
+    """The operator's door, and what keeps a running node's settings up to date."""
+
+    def __init__(self, offices: Offices, state_dir: Path) -> None:
+        self.offices = offices
+        self._server = ApiServer(
+            create_operator_app(offices.ports), path=state_dir / SOCKET_NAME
+        )
+
+    async def open(self) -> None:
+        """Bind the door.
+
+        Raises:
+            OSError: it cannot be had.
+        """
+        await self._server.open()
+
+    async def run(self) -> None:
+        """Run until cancelled; the door until :meth:`stop`."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._server.run(), name="operator's door")
+            tasks.create_task(self.offices.prover.run(), name="prover")
+            tasks.create_task(self._watch(), name="settings watch")
+
+    async def stop(self) -> None:
+        """Close the door; return when requests in progress have ended."""
+        await self._server.stop()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self.offices.administration.take_over()
+            except StoreError as error:
+                logger.warning("the settings could not be read: %s", error)
