@@ -82,10 +82,14 @@ class Line:
         return self.next_due_at
 
     def claimed(self, asked: int, got: int) -> None:
-        """Note that a claim which asked for ``asked`` deliveries got ``got``."""
+        """Note that a claim which asked for ``asked`` deliveries got ``got``.
+
+        What other claims have asked for may still wait when they are answered: their
+        share keeps the line due, or nobody would look at it again.
+        """
         self.claiming -= asked
         self.sending += got
-        if self.available <= 0:
+        if self.count <= self.sending:
             self.next_due_at = NOTHING_DUE
 
     def due_again(self, at: datetime) -> None:

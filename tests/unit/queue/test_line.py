@@ -28,6 +28,16 @@ def test_a_line_with_everything_claimed_is_never_due() -> None:
     assert line.ready_at() == NOTHING_DUE
 
 
+def test_what_others_have_asked_for_keeps_the_line_due() -> None:
+    line = make_line(count=3)
+    line.claiming = 3
+    line.claimed(asked=1, got=1)
+    assert line.available == 0
+    assert line.ready_at() == NOW
+    line.claimed(asked=2, got=0)
+    assert (line.available, line.ready_at()) == (2, NOW)
+
+
 def test_a_delivery_that_is_due_again_makes_the_line_due() -> None:
     line = make_line(count=1)
     line.claiming = 1
