@@ -11,7 +11,7 @@ from mailwright.accounts.directory import Directory, Pool, Source
 from mailwright.address import parse_address
 from mailwright.attempt import Attempt, End, Parcel
 from mailwright.bounce import suppression, verdict
-from mailwright.clock import Clock, SystemClock
+from mailwright.clock import Clock, ClockTrust, SystemClock
 from mailwright.envelope import Envelope, Recipient
 from mailwright.events.tables import events_of
 from mailwright.ids import (
@@ -35,7 +35,9 @@ from mailwright.queue.statements import queue_statements
 from mailwright.queue.tables import finished_of
 from mailwright.queue.tally import Tally
 from mailwright.reply import Phase, Reply
+from mailwright.reputation.limits import LimitBook
 from mailwright.reputation.permits import Permits
+from mailwright.reputation.stored import StoredLimits
 from mailwright.site import Hop, Pipelining, Profile, Site, TlsDemand
 from mailwright.store.bodies import BodyStore
 from mailwright.store.settings import StoreSettings
@@ -168,6 +170,8 @@ class Queue:
     book: LineBook
     clock: Clock
     tally: Tally
+    permits: Permits
+    stored_limits: StoredLimits
 
     async def finished(self) -> dict[str, int]:
         """Return the final state of each recipient that has one."""
@@ -215,6 +219,8 @@ async def open_queue(
     ambiguous_retry: timedelta = timedelta(milliseconds=50),
     expires: timedelta = timedelta(days=1),
     connections: int = 20,
+    trust: ClockTrust | None = None,
+    limits: LimitBook | None = None,
 ) -> AsyncIterator[Queue]:
     """Open a store in ``folder``, recover, and put a queue together (not running)."""
     clock = clock or SystemClock()
@@ -231,9 +237,10 @@ async def open_queue(
             directory or make_directory(),
             profile,
             clock,
-            ambiguous_retry,
-            expires,
+            (ambiguous_retry, expires),
             connections,
+            trust or ClockTrust(),
+            limits,
         )
     finally:
         await store.close()
@@ -246,10 +253,12 @@ async def _assemble(
     directory,
     profile,
     clock,
-    ambiguous_retry,
-    expires,
+    times,
     connections,
+    trust,
+    limits,
 ) -> Queue:
+    ambiguous_retry, expires = times
     (folder / "bodies").mkdir(exist_ok=True)
     bodies = BodyStore(folder / "bodies")
     statements = queue_statements(suppression)
@@ -269,14 +278,23 @@ async def _assemble(
         settings=SettlementSettings(ambiguous_retry),
         on_due=on_due,
         tally=tally,
+        trust=trust,
     )
-    claims = Claims(store, statements, clock, lambda claimed: None, tally)
+    claims = Claims(store, statements, clock, lambda claimed: None, tally, trust)
+    stored = StoredLimits(store, clock, trust)
+    await stored.load()
+    permits = Permits(
+        lambda: directory.pools,
+        stored.state,
+        limits,
+        lambda: trust.is_suspect,
+    )
     tools = Tools(
         clock,
         claims,
         contents,
         settlement,
-        Permits(lambda: directory.pools),
+        permits,
         NoBudget(),
         tally,
     )
@@ -307,5 +325,15 @@ async def _assemble(
     for line in book:
         scheduler.park(line)
     return Queue(
-        store, intake, scheduler, settlement, courier, router, book, clock, tally
+        store,
+        intake,
+        scheduler,
+        settlement,
+        courier,
+        router,
+        book,
+        clock,
+        tally,
+        permits,
+        stored,
     )

@@ -30,7 +30,7 @@ from mailwright.daemon.wiring import Node, apply, wire
 from mailwright.events.latest import last_event_at
 from mailwright.queue.recovery import discard_incomplete, load_lines, recover_sending
 from mailwright.resolver import Resolver
-from mailwright.store.ports import StoreFailedError
+from mailwright.store.ports import StoreFailedError, StoreFullError
 
 logger = logging.getLogger(__name__)
 
@@ -171,11 +171,19 @@ async def _stop(node: Node, maintenance: Maintenance) -> None:
     try:
         async with asyncio.timeout(FLIGHTS_END_S):
             await node.out.scheduler.wait_stopped()
-        await node.out.limits.save()
     except TimeoutError:
         logger.warning("some deliveries were cut short; they are tried again")
+    else:
+        await _keep_limits(node)
     if node.event_file is not None:
         await node.event_file.stop(within_s=EVENT_FILE_ENDS_S)
+
+
+async def _keep_limits(node: Node) -> None:
+    try:
+        await node.out.limits.save()
+    except StoreFullError as error:
+        logger.warning("what throttles count is not kept: %s", error)
 
 
 async def serve(settings_file: Path, settings: NodeSettings) -> Exit:

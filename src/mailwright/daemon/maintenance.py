@@ -19,8 +19,6 @@ logger = logging.getLogger(__name__)
 
 MINUTE_S: Final = 60.0
 HOUR: Final = timedelta(hours=1)
-#: A difference between wall and steady time that only a person explains.
-SUSPECT: Final = timedelta(minutes=5)
 
 
 class Maintenance:
@@ -58,11 +56,13 @@ class Maintenance:
             ahead = clock.reread()
             vitals = self._node.vitals
             vitals.clock_ahead_s = ahead.total_seconds()
-            vitals.is_clock_suspect = abs(ahead) > SUSPECT
-            if vitals.is_clock_suspect:
+            trust = self._node.out.trust
+            trust.compared(ahead)
+            vitals.is_clock_suspect = trust.is_suspect
+            if trust.is_suspect:
                 logger.warning(
-                    "the system's clock is %s away from the node's; set it, then restart",
-                    ahead,
+                    "the clock is suspect: %s; mail is delivered, but nothing expires",
+                    trust.suspicion,
                 )
 
     async def _look_at_disk(self) -> None:
@@ -86,6 +86,8 @@ class Maintenance:
         try:
             await store.ensure_day(now.date())
             await store.ensure_day(now.date() + timedelta(days=1))
+            if node.out.trust.is_suspect:
+                return  # whoever set the clock ahead must not make the node forget
             for line in node.book.close_empty():
                 await store.run(
                     unit(DELETE_EMPTY_LINE(line_id=line.id), urgency=Urgency.BULK)

@@ -32,7 +32,9 @@ from mailwright.ids import (
     TenantId,
     format_public,
 )
+from mailwright.permit import Permit
 from mailwright.queue.book import LineBook
+from mailwright.queue.line import Line
 from mailwright.queue.reading import (
     MESSAGE,
     OPEN_DELIVERIES,
@@ -62,11 +64,14 @@ class NodeReading:
         book: LineBook,
         directory: Callable[[], Directory],
         clock: Clock,
+        why_waiting: Callable[[Line], Permit | None] = lambda _line: None,
     ) -> None:
+        """``why_waiting`` knows what keeps a whole lane back."""
         self._store = store
         self._book = book
         self._directory = directory
         self._clock = clock
+        self._why_waiting = why_waiting
 
     async def message(self, tenant: TenantId, ident: PublicId) -> MessageRecord | None:
         """Return a message of ``tenant``; another tenant's is ``None``."""
@@ -160,6 +165,9 @@ class NodeReading:
             return "a hold"
         if line is not None and line.wait_until is not None:
             return f"{line.wait_reason} (until {_short(line.wait_until)})"
+        refused = None if line is None else self._why_waiting(line)
+        if refused is not None and refused.until is not None:
+            return f"{refused.reason} (until {_short(refused.until)})"
         if stored.due_at is not None and stored.due_at > self._clock.now():
             return f"its next attempt is due at {_short(stored.due_at)}"
         return None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
-from mailwright.clock import Clock, from_micros, to_micros
+from mailwright.clock import Clock, ClockTrust, from_micros, to_micros
 from mailwright.events.types import EventType
 from mailwright.ids import SourceId
 from mailwright.queue.line import NOTHING_DUE, Line
@@ -34,13 +34,18 @@ class Claims:
         clock: Clock,
         release: Callable[[Claimed], None],
         tally: Tally | None = None,
+        trust: ClockTrust | None = None,
     ) -> None:
-        """``release`` puts a claimed delivery back that nobody waits for any more."""
+        """``release`` puts a claimed delivery back that nobody waits for any more.
+
+        While ``trust`` suspects the clock, nothing expires.
+        """
         self._store = store
         self._statements = statements
         self._clock = clock
         self._release = release
         self._tally = tally or Tally()
+        self._trust = trust or ClockTrust()
 
     async def claim(
         self, line: Line, want: int, source: SourceId | None
@@ -70,6 +75,7 @@ class Claims:
                     self._statements.claim(
                         line_id=line.id,
                         now=to_micros(now),
+                        expired_by=self._expired_by(now),
                         want=want,
                         my_epoch=self._store.epoch,
                         my_source=source,
@@ -101,7 +107,10 @@ class Claims:
         seen = line.changes
         doomed, due = await self._store.read(
             self._statements.doomed(
-                line_id=line.id, now=to_micros(now), want=DOOMED_SLICE
+                line_id=line.id,
+                now=to_micros(now),
+                expired_by=self._expired_by(now),
+                want=DOOMED_SLICE,
             ),
             NEXT_DUE(line_id=line.id),
         )
@@ -110,6 +119,10 @@ class Claims:
         if doomed or line.changes != seen:
             return  # there may be more behind them: look again at the next claim
         line.next_due_at = _earliest(due) or NOTHING_DUE
+
+    def _expired_by(self, now: datetime) -> int:
+        """Return which expiry times are over, in the store's microseconds."""
+        return 0 if self._trust.is_suspect else to_micros(now)
 
     def _end(self, claimed: Claimed, is_suppressed: bool, now: datetime) -> None:
         line = claimed.line

@@ -7,23 +7,24 @@ whose turn it is.
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Final, Protocol
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, Protocol
 
-from mailwright.attempt import Attempt, End, Parcel
+from mailwright.accounts.directory import StreamClass
+from mailwright.attempt import Attempt, End
 from mailwright.clock import Clock
 from mailwright.ids import PoolId, SourceId
-from mailwright.permit import PermitKeys
+from mailwright.permit import Permit, PermitKeys, Stop
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Content, Contents
 from mailwright.queue.lane import FairLines
 from mailwright.queue.line import Line
 from mailwright.queue.ports import Budget, Permits
 from mailwright.queue.settle import Claimed, empty_parcel
-from mailwright.queue.settlement import UNSIGNABLE_REST, Settlement
+from mailwright.queue.settlement import Settlement
 from mailwright.queue.tally import Tally
 from mailwright.reply import Phase, Reply, local_reply
 from mailwright.site import Site
@@ -40,7 +41,7 @@ FAULT_REST: Final = timedelta(seconds=10)
 MEMORY_WAIT_S: Final = 300.0
 
 _CONTENT_GONE: Final = local_reply(554, "5.3.0", "the content is gone", Phase.DATA)
-_ABANDONED: Final = local_reply(451, "4.3.0", "session ended by a fault", Phase.DOT)
+_NO_PERMIT: Final = Permit(None, 0)
 
 
 class LaneOwner(Protocol):
@@ -80,6 +81,14 @@ class Tools:
     tally: Tally = field(default_factory=Tally)
 
 
+class Carried(NamedTuple):
+    """A delivery that may leave: claimed, with its content and under its permit."""
+
+    claimed: Claimed
+    content: Content
+    permit: Permit
+
+
 class Lane:
     """The active lines of one (site, pool)."""
 
@@ -88,16 +97,25 @@ class Lane:
     ) -> None:
         self.site = site
         self.pool = pool
+        #: What connections are counted by.
+        self.keys = PermitKeys(site.profile.provider, site.key, pool)
         self.lines = FairLines()
-        #: Connections that are open or being opened.
-        self.connections = 0
+        #: Connections that are open or being opened, by source.
+        self.connections: Counter[SourceId] = Counter()
         #: Whether one is being opened: the next waits for it.
         self.is_connecting = False
         #: Every line that came by; they know their way back while the lane lives.
-        self.members: set[Line] = set()
+        self.members: dict[Line, PermitKeys] = {}
+        #: What was refused last to all of the lane; ``None`` once something may leave.
+        self.refused: Permit | None = None
+        #: When the scheduler asks again, if it does.
+        self.recall_at: datetime | None = None
+        self._refused_bulk = False
+        self._halted = 0
         self._tools = tools
         self._owner = owner
         self._idle: deque[asyncio.Future[bool]] = deque()
+        self._paused: deque[asyncio.Future[bool]] = deque()
         #: Claimed deliveries whose first attempt was from another source.
         self._strays: dict[SourceId, deque[Claimed]] = {}
 
@@ -108,9 +126,10 @@ class Lane:
 
     def wants_connection(self) -> bool:
         """Whether one more connection would have enough to do."""
-        if not self.connections or self._strays:
+        carrying = self.connections.total() - self._halted
+        if not carrying or self._strays:
             return self.has_work
-        enough = BACKLOG_PER_CONNECTION * self.connections
+        enough = BACKLOG_PER_CONNECTION * carrying
         waiting = 0
         for line in self.lines:
             waiting += line.available
@@ -118,60 +137,94 @@ class Lane:
                 return True
         return False
 
-    @property
-    def keys(self) -> PermitKeys:
-        """What permits are asked for."""
-        return PermitKeys(self.site.profile.provider, self.site.key, self.pool)
-
-    @property
-    def wanted_source(self) -> SourceId | None:
-        """The source that claimed deliveries wait for, if any."""
-        return next(iter(self._strays), None)
+    def is_refused(self, now: datetime) -> bool:
+        """Whether nothing of it may leave yet."""
+        refused = self.refused
+        return refused is not None and refused.until is not None and refused.until > now
 
     def add(self, line: Line) -> None:
         """Let ``line`` take part and see that a connection carries it."""
-        self.members.add(line)
+        key, profile = line.key, self.site.profile
+        is_bulk = key.stream_class is not StreamClass.TRANSACTIONAL
+        if line not in self.members:
+            self.members[line] = PermitKeys(
+                profile.provider,
+                self.site.key,
+                self.pool,
+                line.id,
+                key.domain,
+                key.tenant,
+                key.campaign,
+                key.stream,
+                key.credential,
+                is_bulk,
+            )
         self.lines.add(line)
+        if not is_bulk and self._refused_bulk:
+            # What was kept from bulk mail may be kept for this.
+            self.refused, self._refused_bulk = None, False
+            _rouse(self._paused, carry_on=True)
         self.wake()
 
     def wake(self) -> None:
         """Rouse an idle connection, or ask for another one."""
-        while self._idle:
-            waiter = self._idle.popleft()
-            if not waiter.done():
-                waiter.set_result(True)
-                return
-        self._owner.connect(self)
+        if not _rouse(self._idle, carry_on=True):
+            self._owner.connect(self)
 
     def close_idle(self) -> bool:
-        """Let an idle connection end; return whether there was one."""
-        while self._idle:
-            waiter = self._idle.popleft()
-            if not waiter.done():
-                waiter.set_result(False)
-                return True
-        return False
+        """Let a connection end that carries nothing; return whether there was one."""
+        return _rouse(self._idle, carry_on=False) or _rouse(
+            self._paused, carry_on=False
+        )
 
-    async def take(self, source: SourceId, want: int) -> list[tuple[Claimed, Content]]:
-        """Return up to ``want`` claimed deliveries with their contents.
+    def connect(self) -> Permit | None:
+        """Return from which source a connection may be opened; it counts from then on.
 
-        Empty: none came within the idle time, or none may leave from ``source`` now.
+        ``None``: nothing may leave now. Lines that have to wait rest; if it is all of
+        the lane, :attr:`refused` says until when.
+        """
+        permits, profile = self._tools.permits, self.site.profile
+        now = self._tools.clock.now()
+        for source, strays in list(self._strays.items()):
+            if self.connections[source]:
+                continue  # it takes them
+            keys = self.members[strays[0].line]
+            permit = permits.connect(keys, profile, now, source)
+            if permit.granted:
+                return permit
+            self._put_off(source, permit)
+        while (line := self.lines.next_line()) is not None:
+            permit = permits.connect(self.members[line], profile, now)
+            if permit.granted:
+                self.refused = None
+                return permit
+            if permit.stop is not Stop.LINE:
+                self._note_refused(line, permit)
+                return None
+            self._rest_until(line, permit)
+        return None
+
+    async def take(self, source: SourceId, want: int) -> list[Carried]:
+        """Return up to ``want`` deliveries that may leave from ``source``.
+
+        Empty: none came within the idle time, or none may leave from it for longer.
         """
         while not self._owner.is_stopping():
-            claimed = self._take_strays(source, want)
+            claimed, permit = self._take_strays(source, want)
             if not claimed:
                 line = self.lines.next_line()
                 if line is None:
-                    if not await self._wait_for_work():
+                    if not await self._pause(self._idle, self._owner.idle_s()):
                         return []
                     continue
-                permit = self._tools.permits.permit(
-                    self.keys, self._tools.clock.now(), want, source
-                )
-                if permit.source != source or permit.granted <= 0:
-                    return []
-                claimed = await self._claim(line, permit.granted, source)
-            loaded = await self._load(claimed)
+                permit = self._permit(line, source, max(1, min(want, line.available)))
+                if permit.granted <= 0:
+                    if not await self._stopped_by(line, permit):
+                        return []
+                    continue
+                self.refused = None
+                claimed = await self._claim(line, permit, source)
+            loaded = await self._load(claimed, permit)
             if loaded:
                 if self.has_work:
                     self.wake()
@@ -209,35 +262,89 @@ class Lane:
             provider=self.site.profile.provider,
         )
 
-    def _take_strays(self, source: SourceId, want: int) -> list[Claimed]:
+    def _permit(self, line: Line, source: SourceId, want: int) -> Permit:
+        return self._tools.permits.permit(
+            self.members[line],
+            self.site.profile,
+            self._tools.clock.now(),
+            want,
+            source,
+        )
+
+    async def _stopped_by(self, line: Line, permit: Permit) -> bool:
+        """Wait as ``permit`` says; false: the connection had better be closed."""
+        if permit.stop is Stop.LINE:
+            self._rest_until(line, permit)
+            return True
+        self._note_refused(line, permit)
+        now = self._tools.clock.now()
+        wait_s = ((permit.until or now) - now).total_seconds()
+        may_wait = 0 < wait_s <= self._owner.idle_s()
+        if may_wait:
+            self._halted += 1
+            try:
+                self._owner.connect(self)  # another source may have room
+                await self._pause(self._paused, wait_s)
+            finally:
+                self._halted -= 1
+        if permit.stop is Stop.SOURCE:
+            self.refused = None  # says nothing of other sources
+        return may_wait and not self._owner.must_yield()
+
+    def _note_refused(self, line: Line, permit: Permit) -> None:
+        self.refused = permit
+        self._refused_bulk = self.members[line].is_bulk
+
+    def _rest_until(self, line: Line, permit: Permit) -> None:
+        """Let a line rest that may not leave, while others of the lane may."""
+        until = permit.until or self._tools.clock.now() + FAULT_REST
+        line.rest(until, permit.reason)
+        self.lines.remove(line)
+        self._owner.park(line)
+
+    def _take_strays(self, source: SourceId, want: int) -> tuple[list[Claimed], Permit]:
+        """Return claimed deliveries of one line that are to leave from ``source``."""
         strays = self._strays.get(source)
         if strays is None:
-            return []
-        taken = [strays.popleft() for _ in range(min(want, len(strays)))]
+            return [], _NO_PERMIT
+        line = strays[0].line
+        count = 0
+        while count < min(want, len(strays)) and strays[count].line is line:
+            count += 1
+        permit = self._permit(line, source, count)
+        if not permit.granted:
+            self._put_off(source, permit)
+            return [], _NO_PERMIT
+        taken = [strays.popleft() for _ in range(permit.granted)]
         if not strays:
             del self._strays[source]
-        return taken
+        return taken, permit
 
-    async def _wait_for_work(self) -> bool:
+    def _put_off(self, source: SourceId, permit: Permit) -> None:
+        """Put strays back until ``source`` may send them."""
+        until = permit.until or self._tools.clock.now() + FAULT_REST
+        for claimed in self._strays.pop(source):
+            self._tools.settlement.put_off(claimed, until)
+
+    async def _pause(self, waiting: deque[asyncio.Future[bool]], most_s: float) -> bool:
+        """Wait in ``waiting`` to be roused; false: time is over, or to be closed."""
         if self._owner.must_yield():
             return False
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._idle.append(waiter)
+        waiting.append(waiter)
         try:
-            async with asyncio.timeout(self._owner.idle_s()):
+            async with asyncio.timeout(most_s):
                 return await waiter
         except TimeoutError:
             return False
         finally:
-            if not waiter.done() or waiter.cancelled():
-                self._forget(waiter)
+            if waiter in waiting:
+                waiting.remove(waiter)
 
-    def _forget(self, waiter: asyncio.Future[bool]) -> None:
-        if waiter in self._idle:
-            self._idle.remove(waiter)
-
-    async def _claim(self, line: Line, want: int, source: SourceId) -> list[Claimed]:
-        asked = min(want, line.available)
+    async def _claim(
+        self, line: Line, permit: Permit, source: SourceId
+    ) -> list[Claimed]:
+        asked = min(permit.granted, line.available)
         self.lines.charge(line, asked)
         if line.available <= asked:
             self.lines.remove(line)  # other connections need not ask it meanwhile
@@ -245,6 +352,7 @@ class Lane:
             claimed = await self._tools.claims.claim(line, asked, source)
         except StoreError as error:
             logger.warning("cannot claim: %s", error)
+            self._tools.permits.give_back(permit, permit.granted)
             self._rest(line, "the store does not answer")
             return []
         self._replace(line)
@@ -254,6 +362,7 @@ class Lane:
                 mine.append(each)
             elif each.source is not None:
                 self._strays.setdefault(each.source, deque()).append(each)
+        self._tools.permits.give_back(permit, permit.granted - len(mine))
         return mine
 
     def _replace(self, line: Line) -> None:
@@ -268,11 +377,9 @@ class Lane:
             self._owner.park(line)
 
     def _has_source(self, source: SourceId | None) -> bool:
-        now = self._tools.clock.now()
-        permit = self._tools.permits.permit(self.keys, now, 1, source)
-        return permit.source == source
+        return source is not None and self._tools.permits.has_source(self.pool, source)
 
-    async def _load(self, claimed: Sequence[Claimed]) -> list[tuple[Claimed, Content]]:
+    async def _load(self, claimed: Sequence[Claimed], permit: Permit) -> list[Carried]:
         if not claimed:
             return []
         try:
@@ -284,16 +391,18 @@ class Lane:
             for each in claimed:
                 self._rest(each.line, "contents cannot be read")
                 self.release(each)
+            self._tools.permits.give_back(permit, len(claimed))
             return []
-        loaded: list[tuple[Claimed, Content]] = []
+        loaded: list[Carried] = []
         for each in claimed:
             content = contents.get(each.message)
             if content is None:
                 self._settle(each, End.REPLIED, _CONTENT_GONE)
             elif await self._may_hold(content, is_first=not loaded):
-                loaded.append((each, content))
+                loaded.append(Carried(each, content, permit))
             else:
                 self.release(each)
+        self._tools.permits.give_back(permit, len(claimed) - len(loaded))
         return loaded
 
     async def _may_hold(self, content: Content, *, is_first: bool) -> bool:
@@ -314,79 +423,11 @@ class Lane:
         self._owner.park(line)
 
 
-class LaneFeed:
-    """Implements the courier's port ``Feed`` for one connection of a lane."""
-
-    def __init__(self, lane: Lane, source: SourceId, tools: Tools) -> None:
-        self._lane = lane
-        self._source = source
-        self._tools = tools
-        #: What is under way, with its octets and when it was taken, in steady seconds.
-        self._taken: dict[int, tuple[Claimed, int, float]] = {}
-        #: Whether the connection got as far as asking for mail.
-        self.was_asked = False
-
-    async def take(self, want: int) -> Sequence[Parcel]:
-        """Return up to ``want`` claimed deliveries; empty: close the connection."""
-        if not self.was_asked:
-            self.was_asked = True
-            self._lane.is_connecting = False
-        parcels = []
-        taken = await self._lane.take(self._source, want)
-        now = self._tools.clock.steady()
-        for claimed, content in taken:
-            self._taken[claimed.id] = (claimed, content.octets, now)
-            parcels.append(_parcel(claimed, content))
-        return parcels
-
-    def settle(self, attempt: Attempt) -> None:
-        """Move the delivery on. Never blocks."""
-        claimed, octets, taken_at = self._taken.pop(attempt.parcel.delivery)
-        self._tools.budget.release(octets)
-        provider = self._lane.site.profile.provider
-        if attempt.end is not End.NOT_OFFERED:
-            took_s = self._tools.clock.steady() - taken_at
-            self._tools.tally.attempted(provider, took_s)
-        line = claimed.line
-        if attempt.end is End.UNSIGNABLE:
-            until = self._tools.clock.now() + UNSIGNABLE_REST
-            line.rest(until, str(attempt.reply))
-        self._tools.settlement.settle(
-            claimed,
-            attempt,
-            source=self._source,
-            ladder=self._lane.site.profile.retry,
-            provider=provider,
-        )
-
-    def abandon(self) -> None:
-        """Settle what a faulty session left: it may have arrived."""
-        for claimed, octets, _ in list(self._taken.values()):
-            self._tools.budget.release(octets)
-            self._tools.settlement.settle(
-                claimed,
-                Attempt(empty_parcel(claimed), End.AMBIGUOUS, _ABANDONED),
-                source=self._source,
-                ladder=self._lane.site.profile.retry,
-                provider=self._lane.site.profile.provider,
-            )
-        self._taken.clear()
-
-
-def _parcel(claimed: Claimed, content: Content) -> Parcel:
-    return Parcel(
-        claimed.id,
-        claimed.attempt,
-        claimed.message,
-        content.header,
-        content.body,
-        claimed.recipient,
-        content.reverse_path,
-        content.accepted_at,
-        content.sending_domain,
-        claimed.selector,
-        claimed.notify,
-        claimed.orcpt,
-        content.ret,
-        content.envid,
-    )
+def _rouse(waiting: deque[asyncio.Future[bool]], *, carry_on: bool) -> bool:
+    """End one wait, if there is one; return whether there was."""
+    while waiting:
+        waiter = waiting.popleft()
+        if not waiter.done():
+            waiter.set_result(carry_on)
+            return True
+    return False

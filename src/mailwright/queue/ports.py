@@ -8,10 +8,10 @@ from sqlalchemy import ColumnElement
 
 from mailwright.accounts.directory import Source
 from mailwright.attempt import Attempt, Parcel, Verdict
-from mailwright.ids import SourceId
+from mailwright.ids import PoolId, SourceId
 from mailwright.permit import Permit, PermitKeys
 from mailwright.reply import Reply
-from mailwright.site import Site
+from mailwright.site import Profile, Site
 
 
 class Feed(Protocol):
@@ -49,14 +49,52 @@ class Router(Protocol):
 class Permits(Protocol):
     """Says how many deliveries may leave now, and from which source."""
 
+    def has_source(self, pool: PoolId, source: SourceId) -> bool:
+        """Return whether mail of ``pool`` may leave from ``source`` at all."""
+        ...
+
+    def connect(
+        self,
+        keys: PermitKeys,
+        profile: Profile,
+        now: datetime,
+        source: SourceId | None = None,
+    ) -> Permit:
+        """Return from which source a connection may be opened, else until when not.
+
+        ``source`` asks for that one alone. What is granted counts until
+        :meth:`disconnected`.
+        """
+        ...
+
+    def connected(self, keys: PermitKeys, profile: Profile, source: SourceId) -> None:
+        """Note that a connection stands and asks for mail."""
+        ...
+
+    def disconnected(
+        self,
+        keys: PermitKeys,
+        profile: Profile,
+        source: SourceId,
+        *,
+        has_failed: bool,
+    ) -> None:
+        """Note that a connection is over; ``has_failed``: it never asked for mail."""
+        ...
+
     def permit(
         self,
         keys: PermitKeys,
+        profile: Profile,
         now: datetime,
         want: int,
-        source: SourceId | None = None,
+        source: SourceId,
     ) -> Permit:
-        """Answer for ``want`` deliveries; ``source`` asks for that one in particular."""
+        """Answer for ``want`` deliveries from ``source``."""
+        ...
+
+    def give_back(self, permit: Permit, count: int) -> None:
+        """Return what was granted and did not leave."""
         ...
 
 

@@ -19,12 +19,15 @@ from itertools import count
 from typing import Final
 
 from mailwright.accounts.directory import Directory
-from mailwright.ids import LineId, PoolId
-from mailwright.queue.dispatch import Lane, LaneFeed, Tools
+from mailwright.ids import LineId, PoolId, SourceId
+from mailwright.permit import Permit
+from mailwright.queue.dispatch import Lane, Tools
+from mailwright.queue.feed import LaneFeed
 from mailwright.queue.line import Line
 from mailwright.queue.lookups import Lookups
 from mailwright.queue.ports import Courier, Router
 from mailwright.queue.retry import next_attempt_at
+from mailwright.queue.slots import Slots
 from mailwright.reply import Phase, Reply, local_reply
 from mailwright.site import Pipelining, Profile, Site, TlsDemand
 from mailwright.store.ports import StoreError
@@ -91,9 +94,9 @@ class Scheduler:
         self._entries = count()
         self._lanes: dict[tuple[str, PoolId], Lane] = {}
         self._lane_of: dict[LineId, Lane] = {}
-        self._for_slot: OrderedDict[Lane, None] = OrderedDict()
+        self._slots: Slots[Lane] = Slots(settings.connections)
+        self._refused: list[tuple[datetime, int, Lane]] = []
         self._failures: OrderedDict[tuple[str, PoolId], int] = OrderedDict()
-        self._connections = 0
         self._lookups = Lookups()
         self._wake = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -103,6 +106,7 @@ class Scheduler:
     def apply(self, settings: SchedulerSettings) -> None:
         """Take over new bounds; they act on what begins from now on."""
         self._settings = settings
+        self._slots.limit = settings.connections
 
     def idle_s(self) -> float:
         """Return how long a connection without mail is kept, in seconds."""
@@ -111,7 +115,7 @@ class Scheduler:
     def statistics(self) -> SchedulerState:
         """Return how much is going on."""
         return SchedulerState(
-            len(self._due_at), len(self._lanes), self._connections, len(self._lookups)
+            len(self._due_at), len(self._lanes), self._slots.taken, len(self._lookups)
         )
 
     def on_due(self, line: Line) -> None:
@@ -136,13 +140,20 @@ class Scheduler:
         if self._due[0][2] is line:
             self._wake.set()
 
+    def why_waiting(self, line: Line) -> Permit | None:
+        """Return what was refused to all of the lane that ``line`` is in, if it was."""
+        lane = self._lane_of.get(line.id)
+        if lane is None or not lane.is_refused(self._tools.clock.now()):
+            return None
+        return lane.refused
+
     def is_stopping(self) -> bool:
         """Whether nothing new may be claimed."""
         return self._stopping or self._tools.settlement.unwritten > 0
 
     def must_yield(self) -> bool:
-        """Whether another lane waits for a connection."""
-        return bool(self._for_slot)
+        """Whether another lane waits for a connection that may have yours."""
+        return self._slots.is_short
 
     def stop(self) -> None:
         """Claim nothing more; :meth:`run` returns when what is in flight has ended."""
@@ -177,35 +188,94 @@ class Scheduler:
 
     def connect(self, lane: Lane) -> None:
         """Open a connection for ``lane`` if it may have one more."""
-        limit = lane.site.profile.connections
         if (
             self._tasks is None
             or self.is_stopping()
             or lane.is_connecting
-            or lane.connections >= limit
             or not lane.wants_connection()
         ):
             return
-        if self._connections >= self._settings.connections:
-            # One connection for everyone comes before a second for anyone.
-            if not lane.connections:
-                self._for_slot[lane] = None
-                any(other.close_idle() for other in self._lanes.values())
+        if not lane.connections and lane.is_refused(self._tools.clock.now()):
+            self._let_wait(lane)
             return
-        self._connections += 1
-        lane.connections += 1
+        provider = lane.site.profile.provider
+        if not self._slots.try_take(provider):
+            self._wait_for_slot(lane)
+            return
+        permit = lane.connect()
+        if permit is None or permit.source is None:
+            self._slots.free(provider)
+            self._let_wait(lane)
+            return
+        lane.connections[permit.source] += 1
         lane.is_connecting = True
-        self._tasks.create_task(self._connection(lane), name=f"site {lane.site.key}")
+        self._tasks.create_task(
+            self._connection(lane, permit.source), name=f"site {lane.site.key}"
+        )
+
+    def _wait_for_slot(self, lane: Lane) -> None:
+        """Let ``lane`` have a connection that another one leaves."""
+        if lane.connections:
+            return  # one connection for everyone comes before a second for anyone
+        provider = lane.site.profile.provider
+        self._slots.wait(provider, lane)
+        is_full = self._slots.taken >= self._slots.limit
+        for other in self._lanes.values():
+            is_of_use = is_full or other.site.profile.provider == provider
+            if is_of_use and other.close_idle():
+                return
+
+    def _let_wait(self, lane: Lane) -> None:
+        """See that a lane which may not connect is asked again, or goes away."""
+        if lane.connections:
+            return  # these ask by themselves
+        until = lane.refused.until if lane.refused is not None else None
+        if not lane.has_work or until is None:
+            self._close(lane)
+        elif lane.recall_at != until:
+            lane.recall_at = until
+            heapq.heappush(self._refused, (until, next(self._entries), lane))
+            if self._refused[0][2] is lane:
+                self._wake.set()
+
+    def _hand_out_slots(self) -> None:
+        while not self.is_stopping():
+            lane = self._slots.next_waiter()
+            if lane is None:
+                return
+            self.connect(lane)
 
     def _start_due(self) -> float | None:
-        """Start every line that is due; return the seconds until the next one is."""
+        """Start whatever is due; return the seconds until something will be."""
         if self.is_stopping():
             return UNWRITTEN_PAUSE_S
         now = self._tools.clock.now()
+        self._hand_out_slots()
+        waits = [self._connect_refused(now), self._start_lines(now)]
+        # Wall time may be slewed: look again within a minute.
+        return min((each for each in waits if each is not None), default=None)
+
+    def _connect_refused(self, now: datetime) -> float | None:
+        """Ask again for lanes whose wait is over; return the seconds to the next."""
+        while self._refused:
+            until, _, lane = self._refused[0]
+            if until > now:
+                return min((until - now).total_seconds(), 60.0)
+            heapq.heappop(self._refused)
+            if lane.recall_at != until:
+                continue  # it was refused anew, or went away
+            lane.recall_at = None
+            if lane.has_work or lane.connections:
+                self.connect(lane)
+            else:
+                self._close(lane)
+        return None
+
+    def _start_lines(self, now: datetime) -> float | None:
+        """Start every line that is due; return the seconds until the next one is."""
         while self._due:
             ready_at, _, line = self._due[0]
             if ready_at > now and self._due_at.get(line) == ready_at:
-                # Wall time may be slewed: look again within a minute.
                 return min((ready_at - now).total_seconds(), 60.0)
             heapq.heappop(self._due)
             if self._due_at.get(line) != ready_at:
@@ -267,28 +337,28 @@ class Scheduler:
         if line.available > 0:
             self._rest(line, reply, 1, self._settings.retry)
 
-    async def _connection(self, lane: Lane) -> None:
+    async def _connection(self, lane: Lane, source: SourceId) -> None:
         reply: Reply | None = _FAULT
-        feed: LaneFeed | None = None
+        feed = LaneFeed(lane, source, self._tools)
         try:
-            now = self._tools.clock.now()
-            permit = self._tools.permits.permit(lane.keys, now, 1, lane.wanted_source)
-            if permit.source is None or permit.granted <= 0:
-                reply = local_reply(450, "4.3.2", permit.reason, Phase.CONNECT)
-            else:
-                source = self._directory().sources[permit.source]
-                feed = LaneFeed(lane, permit.source, self._tools)
-                reply = await self._courier.carry(lane.site, source, feed)
+            reply = await self._courier.carry(
+                lane.site, self._directory().sources[source], feed
+            )
         except Exception:  # the outermost frame of a connection
             logger.exception("a delivery session failed")
         finally:
-            if feed is not None:
-                feed.abandon()
-            self._connections -= 1
-            lane.connections -= 1
-            lane.is_connecting = False
-        was_asked = feed is not None and feed.was_asked
-        await self._after_connection(lane, reply, was_asked=was_asked)
+            feed.abandon()
+            profile = lane.site.profile
+            self._tools.permits.disconnected(
+                lane.keys, profile, source, has_failed=not feed.was_asked
+            )
+            self._slots.free(profile.provider)
+            lane.connections[source] -= 1
+            if not lane.connections[source]:
+                del lane.connections[source]
+            if not feed.was_asked:
+                lane.is_connecting = False
+        await self._after_connection(lane, reply, was_asked=feed.was_asked)
 
     async def _after_connection(
         self, lane: Lane, reply: Reply | None, *, was_asked: bool
@@ -298,12 +368,10 @@ class Scheduler:
             self._failures.pop(key, None)
         elif reply is not None and not lane.connections:
             await self._rest_lane(lane, reply)
-        if self._for_slot:
-            waiting, _ = self._for_slot.popitem(last=False)
-            self.connect(waiting)
+        self._hand_out_slots()
         if lane.has_work:
             self.connect(lane)
-        if not lane.connections and not self._stopping:
+        if not lane.connections and lane.recall_at is None:
             self._close(lane)
 
     async def _rest_lane(self, lane: Lane, reply: Reply) -> None:
@@ -332,9 +400,14 @@ class Scheduler:
 
     def _close(self, lane: Lane) -> None:
         """Forget a lane without connections; lines that still wait start anew."""
-        self._lanes.pop((lane.site.key, lane.pool), None)
-        self._for_slot.pop(lane, None)
+        key = (lane.site.key, lane.pool)
+        if self._stopping or self._lanes.get(key) is not lane:
+            return
+        del self._lanes[key]
+        lane.recall_at = None
+        self._slots.forget(lane.site.profile.provider, lane)
         lane.release_strays()
         for line in lane.members:
-            self._lane_of.pop(line.id, None)
+            if self._lane_of.get(line.id) is lane:
+                del self._lane_of[line.id]
             self.park(line)

@@ -7,16 +7,16 @@ commit was under way.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from mailwright.attempt import Attempt, End, Outcome, Verdict
-from mailwright.clock import Clock
+from mailwright.clock import Clock, ClockTrust
 from mailwright.events.types import EventType
 from mailwright.ids import SourceId
 from mailwright.queue.delivery import MOVES, State
-from mailwright.queue.line import Line
+from mailwright.queue.line import NOTHING_DUE, Line
 from mailwright.queue.ports import Verdicts
 from mailwright.queue.retry import next_attempt_at
 from mailwright.queue.settle import Claimed, Move, empty_parcel, move_of, unit_of
@@ -68,8 +68,12 @@ class Settlement:
         settings: SettlementSettings,
         on_due: Callable[[Line], None],
         tally: Tally | None = None,
+        trust: ClockTrust | None = None,
     ) -> None:
-        """``draw`` gives jitter in [0, 1); ``on_due`` is told of lines with mail again."""
+        """``draw`` gives jitter in [0, 1); ``on_due`` is told of lines with mail again.
+
+        While ``trust`` suspects the clock, nothing is due earlier because it expires.
+        """
         self._store = store
         self._clock = clock
         self._verdicts = verdicts
@@ -77,6 +81,7 @@ class Settlement:
         self._settings = settings
         self._on_due = on_due
         self._tally = tally or Tally()
+        self._trust = trust or ClockTrust()
         #: Outcomes that found no room; nothing is claimed while there are any.
         self.unwritten = 0
 
@@ -99,7 +104,7 @@ class Settlement:
         if attempt.end is End.REPLIED:
             verdict = self._verdicts.verdict_of(attempt.reply)
         move = move_of(
-            claimed,
+            self._unhurried(claimed),
             attempt,
             verdict,
             retry_at=next_attempt_at(
@@ -125,6 +130,28 @@ class Settlement:
         """Put a claimed delivery back that was never offered."""
         attempt = Attempt(empty_parcel(claimed), End.NOT_OFFERED, NOT_OFFERED)
         self.settle(claimed, attempt, source=claimed.source, ladder=(0.0,))
+
+    def put_off(self, claimed: Claimed, until: datetime) -> None:
+        """Put a claimed delivery back that was never offered; it is due at ``until``."""
+        attempt = Attempt(empty_parcel(claimed), End.NOT_OFFERED, NOT_OFFERED)
+        due_at = min(until, self._unhurried(claimed).expires_at)
+        move = Move(State.QUEUED, due_at=due_at, counts=False)
+        unit = unit_of(
+            claimed,
+            attempt,
+            move,
+            source=claimed.source,
+            node=self._store.node,
+            epoch=self._store.epoch,
+            now=self._clock.now(),
+        )
+        self._submit(unit, _Settled(claimed.line, move, "", claimed.source))
+
+    def _unhurried(self, claimed: Claimed) -> Claimed:
+        """Return ``claimed`` as if it did not expire, while nothing may."""
+        if not self._trust.is_suspect:
+            return claimed
+        return replace(claimed, expires_at=NOTHING_DUE)
 
     def _submit(self, unit: Unit, settled: _Settled) -> None:
         def done(result: UnitResult | None, error: StoreError | None) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    null,
     select,
     union_all,
     update,
@@ -139,6 +140,11 @@ REQUEUE = Query(
         lost=deliveries.c.lost + bindparam("was_lost"),
         last_reply=func.coalesce(bindparam("said"), deliveries.c.last_reply),
         is_delay_reported=deliveries.c.is_delay_reported + bindparam("reported"),
+        # Nothing binds a delivery that was never offered to a source.
+        source=case(
+            (deliveries.c.attempt > bindparam("uncounted"), deliveries.c.source),
+            else_=null(),
+        ),
     )
     .returning(deliveries.c.id),
 )
@@ -257,7 +263,7 @@ class QueueStatements:
         queue_delivery: inserts a delivery unless its subject is suppressed; returns its
             id if it did.
         claim: moves up to ``want`` due deliveries of a line to ``sending``, passing over
-            doomed ones.
+            doomed ones. What expires up to ``expired_by`` is over.
         doomed: reads due deliveries of a line that must not be sent any more: their time
             is over or their subject is suppressed.
     """
@@ -307,7 +313,7 @@ def queue_statements(suppressions: Suppressions) -> QueueStatements:
         deliveries.c.stream,
         bindparam("now"),
     )
-    in_time = deliveries.c.expires_at > bindparam("now")
+    in_time = deliveries.c.expires_at > bindparam("expired_by")
     due = deliveries.c.id.in_(_due_of_line().scalar_subquery())
     queue_delivery = (
         insert(deliveries)

@@ -1,0 +1,105 @@
+"""What a connection of a lane takes its deliveries from, and reports their ends to."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from mailwright.attempt import Attempt, End, Parcel
+from mailwright.ids import SourceId
+from mailwright.permit import Permit
+from mailwright.queue.content import Content
+from mailwright.queue.dispatch import Lane, Tools
+from mailwright.queue.settle import Claimed, empty_parcel
+from mailwright.queue.settlement import UNSIGNABLE_REST
+from mailwright.reply import Phase, local_reply
+
+_ABANDONED: Final = local_reply(451, "4.3.0", "session ended by a fault", Phase.DOT)
+#: Ends of attempts in which nothing was offered: what the permit granted goes back.
+_UNSPENT: Final = frozenset({End.NOT_OFFERED, End.UNSIGNABLE})
+
+
+class _Taken(NamedTuple):
+    """A delivery under way, its octets, its permit, and when (steady) it was taken."""
+
+    claimed: Claimed
+    octets: int
+    permit: Permit
+    at: float
+
+
+class LaneFeed:
+    """Implements the courier's port ``Feed`` for one connection of a lane."""
+
+    def __init__(self, lane: Lane, source: SourceId, tools: Tools) -> None:
+        self._lane = lane
+        self._source = source
+        self._tools = tools
+        self._taken: dict[int, _Taken] = {}
+        #: Whether the connection got as far as asking for mail.
+        self.was_asked = False
+
+    async def take(self, want: int) -> Sequence[Parcel]:
+        """Return up to ``want`` claimed deliveries; empty: close the connection."""
+        lane = self._lane
+        if not self.was_asked:
+            self.was_asked = True
+            lane.is_connecting = False
+            self._tools.permits.connected(lane.keys, lane.site.profile, self._source)
+        parcels = []
+        taken = await lane.take(self._source, want)
+        now = self._tools.clock.steady()
+        for claimed, content, permit in taken:
+            self._taken[claimed.id] = _Taken(claimed, content.octets, permit, now)
+            parcels.append(_parcel(claimed, content))
+        return parcels
+
+    def settle(self, attempt: Attempt) -> None:
+        """Move the delivery on. Never blocks."""
+        taken = self._taken.pop(attempt.parcel.delivery)
+        tools = self._tools
+        tools.budget.release(taken.octets)
+        if attempt.end is not End.NOT_OFFERED:
+            took_s = tools.clock.steady() - taken.at
+            tools.tally.attempted(self._lane.site.profile.provider, took_s)
+        if attempt.end in _UNSPENT:
+            tools.permits.give_back(taken.permit, 1)
+        if attempt.end is End.UNSIGNABLE:
+            until = tools.clock.now() + UNSIGNABLE_REST
+            taken.claimed.line.rest(until, str(attempt.reply))
+        self._settle(taken.claimed, attempt)
+
+    def abandon(self) -> None:
+        """Settle what a faulty session left: it may have arrived."""
+        for taken in list(self._taken.values()):
+            self._tools.budget.release(taken.octets)
+            parcel = empty_parcel(taken.claimed)
+            self._settle(taken.claimed, Attempt(parcel, End.AMBIGUOUS, _ABANDONED))
+        self._taken.clear()
+
+    def _settle(self, claimed: Claimed, attempt: Attempt) -> None:
+        profile = self._lane.site.profile
+        self._tools.settlement.settle(
+            claimed,
+            attempt,
+            source=self._source,
+            ladder=profile.retry,
+            provider=profile.provider,
+        )
+
+
+def _parcel(claimed: Claimed, content: Content) -> Parcel:
+    return Parcel(
+        claimed.id,
+        claimed.attempt,
+        claimed.message,
+        content.header,
+        content.body,
+        claimed.recipient,
+        content.reverse_path,
+        content.accepted_at,
+        content.sending_domain,
+        claimed.selector,
+        claimed.notify,
+        claimed.orcpt,
+        content.ret,
+        content.envid,
+    )

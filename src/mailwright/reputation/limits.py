@@ -1,0 +1,102 @@
+"""Which limits count a delivery: those of its provider's profile and those of the node.
+
+Limits are read often and change rarely, so each profile's are made ready once.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from mailwright.config.units import parse_rate
+from mailwright.reputation.ledger import DailyLimit
+from mailwright.reputation.throttle import Key, Meter, Throttle
+from mailwright.site import Profile
+
+#: Profiles that are kept ready.
+_PROFILES_MAX: Final = 1024
+
+_SITE: Final = frozenset({Key.SOURCE, Key.SITE})
+_SOURCE: Final = frozenset({Key.SOURCE, Key.PROVIDER})
+_OVERALL: Final = frozenset({Key.PROVIDER})
+
+
+class Throttled(NamedTuple):
+    """A throttle made ready."""
+
+    meter: Meter
+    throttle: Throttle
+
+
+class Daily(NamedTuple):
+    """A daily limit made ready."""
+
+    meter: Meter
+    allowance: int
+
+
+class Limits(NamedTuple):
+    """All that may apply to deliveries under one profile."""
+
+    throttled: tuple[Throttled, ...]
+    daily: tuple[Daily, ...]
+
+
+class LimitBook:
+    """Knows the limits under each profile.
+
+    Args:
+        throttles: returns the node's own throttles; another sequence when they changed.
+        daily: returns the daily limits, likewise.
+    """
+
+    def __init__(
+        self,
+        throttles: Callable[[], Sequence[Throttle]] = tuple,
+        daily: Callable[[], Sequence[DailyLimit]] = tuple,
+    ) -> None:
+        self._throttles = throttles
+        self._daily = daily
+        self._seen: tuple[Sequence[Throttle], Sequence[DailyLimit]] = ((), ())
+        self._ready: dict[Profile, Limits] = {}
+
+    def limits(self, profile: Profile) -> Limits:
+        """Return what may apply to deliveries under ``profile``."""
+        now = (self._throttles(), self._daily())
+        if now[0] is not self._seen[0] or now[1] is not self._seen[1]:
+            self._seen = now
+            self._ready.clear()
+        limits = self._ready.get(profile)
+        if limits is None:
+            if len(self._ready) >= _PROFILES_MAX:
+                self._ready.clear()
+            limits = self._ready[profile] = self._make_ready(profile)
+        return limits
+
+    def _make_ready(self, profile: Profile) -> Limits:
+        throttles, daily = self._seen
+        return Limits(
+            tuple(
+                Throttled(Meter(f"throttle {each.rate}", each.per, each.match), each)
+                for each in (*throttles_of(profile), *throttles)
+            ),
+            tuple(
+                Daily(
+                    Meter(f"allowance {each.allowance}/day", each.per, each.match),
+                    each.allowance,
+                )
+                for each in daily
+            ),
+        )
+
+
+def throttles_of(profile: Profile) -> list[Throttle]:
+    """Return the throttles of a profile; its rates were checked when it was loaded.
+
+    Raises:
+        UnitError: a rate is not spelled as ``config.units.parse_rate`` reads it.
+    """
+    scopes = (
+        (profile.throttles, _SITE),
+        (profile.per_source.throttles, _SOURCE),
+        (profile.overall.throttles, _OVERALL),
+    )
+    return [Throttle(parse_rate(rate), per) for rates, per in scopes for rate in rates]
