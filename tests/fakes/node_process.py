@@ -157,7 +157,6 @@ class NodeProcess:
     Attributes:
         settings: its file.
         command: what the interpreter is told; the file's name follows.
-        wrapper: what runs the interpreter, such as strace.
         smtp: address of its first SMTP door.
         http: of its API.
         log: what it has written so far, line by line.
@@ -165,7 +164,6 @@ class NodeProcess:
 
     settings: Path
     command: Sequence[str] = SERVE
-    wrapper: Sequence[str] = ()
     smtp: tuple[str, int] = ("", 0)
     http: tuple[str, int] = ("", 0)
     log: list[str] = field(default_factory=list)
@@ -182,6 +180,12 @@ class NodeProcess:
         await self.kill()
 
     @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def text(self) -> str:
         """The whole log."""
         return "\n".join(self.log)
@@ -194,7 +198,6 @@ class NodeProcess:
     async def spawn(self) -> None:
         """Start the process; it is not ready yet."""
         self._process = await asyncio.create_subprocess_exec(
-            *self.wrapper,
             sys.executable,
             *self.command,
             str(self.settings),

@@ -68,11 +68,16 @@ class RefusedError(AssertionError):
 
 
 class SmtpClient:
-    """One SMTP connection. Envelopes go in one write (the node offers PIPELINING)."""
+    """One SMTP connection. Envelopes go in one write (the node offers PIPELINING).
+
+    Attributes:
+        has_sent_content: whether a content was sent whose answer did not come yet.
+    """
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        self.has_sent_content = False
         self._reader = reader
         self._writer = writer
 
@@ -95,7 +100,10 @@ class SmtpClient:
         for _ in range(1 + len(letter.recipients)):
             await self.expect(b"250")
         await self.expect(b"354")
-        return await self.say(letter.to_wire(), b"250")
+        self.has_sent_content = True
+        reply = await self.say(letter.to_wire(), b"250")
+        self.has_sent_content = False
+        return reply
 
     async def say(self, octets: bytes, expected: bytes) -> bytes:
         """Write ``octets`` and return the last line of the reply."""
