@@ -166,6 +166,21 @@ class Lane:
             _rouse(self._paused, carry_on=True)
         self.wake()
 
+    def withdraw(self, line: Line) -> None:
+        """Let ``line`` take part no more; what was claimed of it and waits goes back."""
+        self.lines.remove(line)
+        for source, strays in list(self._strays.items()):
+            if not any(each.line is line for each in strays):
+                continue
+            for claimed in strays:
+                if claimed.line is line:
+                    self.release(claimed)
+            left = deque(each for each in strays if each.line is not line)
+            if left:
+                self._strays[source] = left
+            else:
+                del self._strays[source]
+
     def wake(self) -> None:
         """Rouse an idle connection, or ask for another one."""
         if not _rouse(self._idle, carry_on=True):
@@ -355,6 +370,11 @@ class Lane:
             self._tools.permits.give_back(permit, permit.granted)
             self._rest(line, "the store does not answer")
             return []
+        if line.is_held:  # since it was asked for
+            for each in claimed:
+                self.release(each)
+            self._tools.permits.give_back(permit, permit.granted)
+            return []
         self._replace(line)
         mine = []
         for each in claimed:
@@ -368,7 +388,7 @@ class Lane:
     def _replace(self, line: Line) -> None:
         """Put ``line`` where it belongs after a claim: active, or back until due."""
         now = self._tools.clock.now()
-        if line.available <= 0:
+        if line.available <= 0 or line.is_held or line.key.pool != self.pool:
             self.lines.remove(line)
         elif line.ready_at() <= now:
             self.lines.add(line)

@@ -72,6 +72,10 @@ class SchedulerState:
     lookups: int
 
 
+def _never(_line: Line, _provider: str | None) -> bool:
+    return False
+
+
 class Scheduler:
     """Runs lines, lanes and connections until it is stopped."""
 
@@ -83,7 +87,10 @@ class Scheduler:
         courier: Courier,
         directory: Callable[[], Directory],
         settings: SchedulerSettings,
+        stops: Callable[[Line, str | None], bool] = _never,
     ) -> None:
+        """``stops`` says of a line whether a hold does, by its provider if known."""
+        self._stops = stops
         self._tools = tools
         self._router = router
         self._courier = courier
@@ -139,6 +146,47 @@ class Scheduler:
         heapq.heappush(self._due, (ready_at, next(self._entries), line))
         if self._due[0][2] is line:
             self._wake.set()
+
+    def hold(self, line: Line) -> None:
+        """Feed nothing more of ``line`` until :meth:`release`; what is out goes on."""
+        line.is_held = True
+        self._withdraw(line)
+
+    def release(self, line: Line) -> None:
+        """End the hold of ``line``."""
+        line.is_held = False
+        self.park(line)
+
+    def restart(self, line: Line) -> None:
+        """Let ``line`` begin anew: it is due earlier, or is in another pool."""
+        self._withdraw(line)
+        line.wake()
+        # Its rest or its due time has moved: the entry of before is of no use.
+        self._due_at.pop(line, None)
+        self.park(line)
+
+    def _withdraw(self, line: Line) -> None:
+        lane = self._lane_of.pop(line.id, None)
+        if lane is None:
+            return
+        lane.withdraw(line)
+        if not lane.has_work and not lane.connections:
+            self._close(lane)
+
+    def site_of(self, line: Line) -> Site | None:
+        """Return where mail of ``line`` goes, if that is known without asking."""
+        lane = self._lane_of.get(line.id)
+        if lane is not None:
+            return lane.site
+        return self._lookups.known(line.key.domain, self._tools.clock.steady())
+
+    def lanes(self) -> list[Lane]:
+        """Return the lanes there are, for people."""
+        return list(self._lanes.values())
+
+    def failures(self, lane: Lane) -> int:
+        """Return how often in a row the host of ``lane`` could not be reached."""
+        return self._failures.get((lane.site.key, lane.pool), 0)
 
     def why_waiting(self, line: Line) -> Permit | None:
         """Return what was refused to all of the lane that ``line`` is in, if it was."""
@@ -288,6 +336,9 @@ class Scheduler:
         return None
 
     def _start(self, line: Line) -> None:
+        if self._stops(line, None):
+            line.is_held = True
+            return
         line.wake()
         site = self._lookups.known(line.key.domain, self._tools.clock.steady())
         if site is not None:
@@ -304,12 +355,17 @@ class Scheduler:
                 logger.exception("look-up failed")
                 answer = _FAULT
             for line in self._lookups.end(domain, answer):
+                if line.is_held:
+                    continue
                 if isinstance(answer, Reply):
                     await self._unroutable(line, answer)
                 else:
                     self._join(line, answer)
 
     def _join(self, line: Line, site: Site) -> None:
+        if self._stops(line, site.profile.provider):
+            line.is_held = True
+            return
         key = (site.key, line.key.pool)
         lane = self._lanes.get(key)
         if lane is None:
@@ -382,6 +438,8 @@ class Scheduler:
             self._failures.popitem(last=False)
         lane.release_strays()
         for line in list(lane.lines):
+            if line not in lane.lines:
+                continue  # it was withdrawn meanwhile
             lane.lines.remove(line)
             try:
                 await lane.defer(line, reply, DEFER_AT_ONCE)
