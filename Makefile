@@ -6,8 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECIPIENTS ?= 400
 
-# What the scenarios run against: Postfix (with smtp-source and smtp-sink), swaks, strace.
-PEERS := postfix swaks strace
+# What the scenarios run against: Postfix (with smtp-source and smtp-sink), swaks (with
+# TLS), strace.
+PEERS := postfix swaks libnet-ssleay-perl strace
 PEER_COMMANDS := postfix smtp-sink swaks strace
 
 .DEFAULT_GOAL := help

@@ -3,7 +3,8 @@
 Oracle: the answer to the final dot, and the node's database. A stranger is who has not
 proven a credential and is in no network that the listener names. He goes on after every
 refusal, politely (one command at a time) and blindly (everything in one write), and never
-gets a 250 for a message. The controls send one plain form as someone who may.
+gets a 250 for a message. The controls: one plain form by someone who may is taken, and a
+door that is open to everyone is found out by the same forms.
 """
 
 import asyncio
@@ -169,9 +170,11 @@ class Doors:
     Attributes:
         auth: STARTTLS and AUTH; no network is named.
         named: without either; only :data:`NAMED` is.
+        open: without either; :data:`STRANGER` is named as well.
     """
 
     settings: Path
+    open: int
     auth: int
     named: int
 
@@ -197,7 +200,7 @@ async def doors(folder: Path) -> AsyncIterator[Doors]:
     async with NodeProcess(settings) as node:
         ports = [int(line.split()[-1]) for line in node.log if " SMTP on " in line]
         assert len(ports) == 3
-        yield Doors(settings, *ports[1:])
+        yield Doors(settings, *ports)
 
 
 def is_taken(said: bytes) -> bool:
@@ -290,6 +293,10 @@ def test_a_stranger_gets_nothing_taken_in_any_form(
         assert is_taken(await politely(doors.named, NAMED, plain))
         assert doors.messages() == 3
 
+        # Control: a door that names the stranger's network takes many of these forms.
+        answers = [await politely(doors.open, STRANGER, form) for form in FORMS]
+        assert sum(map(is_taken, answers)) >= 15
+
     assert len(FORMS) >= 40
     drive(tmp_path, play)
 
@@ -302,6 +309,7 @@ def test_a_detour_leads_nowhere_even_for_who_may_send(tmp_path: Path) -> None:
         # What was taken is for a mailbox with a strange name at the domain that was
         # written last: nothing in it is an instruction.
         domains = {name.rpartition("@")[2] for name in doors.recipients()}
+        assert US in domains
         assert domains <= {US, VICTIM}
         to_victim = {name for name in doors.recipients() if name.endswith(f"@{VICTIM}")}
         assert to_victim <= {PLAIN_PATH}, to_victim
