@@ -5,6 +5,7 @@ the database; a restart reads it anew. Lines that have been empty for a while ar
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from mailwright.accounts.directory import StreamClass
@@ -51,6 +52,15 @@ class LineBook:
             self._by_id[line.id] = line
             self._by_key[key] = line
         return line
+
+    def move(self, line: Line, pool: PoolId) -> None:
+        """Put ``line`` into another pool; accepts go on into the one they name."""
+        if self._by_key.get(line.key) is line:
+            del self._by_key[line.key]
+        line.key = replace(line.key, pool=pool)
+        first = self._by_key.get(line.key)
+        if first is None or line.id < first.id:
+            self._by_key[line.key] = line
 
     def load(self, rows: Iterable[Row]) -> int:
         """Take over rows of ``statements.LINES_WITH_MAIL``; return the last id."""

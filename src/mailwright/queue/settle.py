@@ -240,21 +240,25 @@ def doomed_unit(
 ) -> Unit:
     """Return the unit that ends a delivery which must not be sent any more."""
     state = State.SUPPRESSED if is_suppressed else State.EXPIRED
+    return Unit((end_waiting(claimed, state, node=node, now=now),))
+
+
+def end_waiting(claimed: Claimed, state: State, *, node: int, now: datetime) -> Step:
+    """Return the step that ends a delivery which waits; no row: it does not any more.
+
+    ``claimed`` is its row as it was read; its ``attempt`` is the last one.
+    """
     event = MOVES[State.QUEUED, state]
     data: dict[str, Any] = {"attempts": claimed.attempt}
     if claimed.ambiguous:
         data["possible_duplicate"] = True
-    return Unit(
+    return Step(
+        FINISH_QUEUED(delivery_id=claimed.id),
         (
-            Step(
-                FINISH_QUEUED(delivery_id=claimed.id),
-                (
-                    _finished(claimed, Move(state), None, claimed.source, now),
-                    write_event(node, now, event, claimed.about, data),
-                    TAKE_FROM_LINE(line_id=claimed.line.id),
-                ),
-            ),
-        )
+            _finished(claimed, Move(state), None, claimed.source, now),
+            write_event(node, now, event, claimed.about, data),
+            TAKE_FROM_LINE(line_id=claimed.line.id),
+        ),
     )
 
 

@@ -296,6 +296,62 @@ _claimed = (
 )
 
 
+#: What operations touch: waiting deliveries of complete submissions.
+_waits = (
+    deliveries.c.state == _QUEUED,
+    deliveries.c.due_at < literal_column(str(NEVER)),
+)
+#: Waiting deliveries of a line that were accepted up to ``before``.
+WAITING_OF_LINE = Query(
+    "waiting of line",
+    select(*_claimed)
+    .where(
+        deliveries.c.line == bindparam("line_id"),
+        *_waits,
+        deliveries.c.accepted_at <= bindparam("before"),
+    )
+    .limit(bindparam("slice")),
+)
+#: Deliveries of a message that are not final; the last columns: line, state, due time.
+UNSETTLED_OF_MESSAGE = Query(
+    "unsettled of message",
+    select(*_claimed, deliveries.c.line, deliveries.c.state, deliveries.c.due_at).where(
+        deliveries.c.message == bindparam("message_id")
+    ),
+)
+#: The same of one delivery.
+UNSETTLED_DELIVERY = Query(
+    "unsettled delivery",
+    select(*_claimed, deliveries.c.line, deliveries.c.state, deliveries.c.due_at).where(
+        deliveries.c.id == bindparam("delivery_id")
+    ),
+)
+_later = (
+    select(deliveries.c.id)
+    .where(
+        deliveries.c.line == bindparam("line_id"),
+        *_waits,
+        deliveries.c.due_at > bindparam("due"),
+        func.coalesce(deliveries.c.not_before, 0) <= bindparam("due"),
+    )
+    .limit(bindparam("slice"))
+)
+#: Makes waiting deliveries of a line due, but for those that are to leave later.
+BRING_FORWARD = Query(
+    "bring forward",
+    update(deliveries)
+    .where(deliveries.c.id.in_(_later.scalar_subquery()))
+    .values(due_at=bindparam("due"))
+    .returning(deliveries.c.id),
+)
+MOVE_LINE = Query(
+    "move line",
+    update(lines)
+    .where(lines.c.id == bindparam("line_id"))
+    .values(pool=bindparam("to_pool")),
+)
+
+
 def queue_statements(suppressions: Suppressions) -> QueueStatements:
     """Build the statements that contain the suppression check."""
     new: dict[str, ColumnElement[Any]] = {
