@@ -70,8 +70,8 @@ def demo_command(
     with _console_on(stream) as console, _folder(keep) as folder:
         console.print("Making keys and settings, starting node and internet …")
         result = _rehearsed(recipients, folder.path, console)
-        if result is None or result.faults or result.ending is Ending.TIME_OVER:
-            folder.is_kept = True
+        status = _status_of(result)
+        folder.is_kept |= status == EXIT_FAULT
         if result is not None:
             print_summary(console, result)
         if folder.is_kept:
@@ -83,13 +83,15 @@ def demo_command(
     if as_json and result is not None:
         counts = {name: getattr(result.balance, name) for name in _COUNTS}
         print(json.dumps({**counts, "seconds": round(result.last.seconds, 3)}))
-    raise typer.Exit(_status_of(result))
+    raise typer.Exit(status)
 
 
 def _status_of(result: Result | None) -> int:
-    if result is None or result.faults or result.ending is Ending.TIME_OVER:
+    if result is None or result.faults:
         return EXIT_FAULT
-    return EXIT_INTERRUPTED if result.ending is Ending.INTERRUPTED else 0
+    if result.is_good:
+        return 0
+    return EXIT_INTERRUPTED if result.ending is Ending.INTERRUPTED else EXIT_FAULT
 
 
 def _rehearsed(recipients: int, path: Path, console: Console) -> Result | None:
