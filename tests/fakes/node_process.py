@@ -78,6 +78,7 @@ tenant = "acme"
 name = "crm"
 stream = "news"
 sha256 = "{key_hash}"
+dsn = "none"
 
 [[sending_domain]]
 tenant = "acme"

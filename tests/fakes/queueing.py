@@ -10,7 +10,7 @@ from pathlib import Path
 from mailwright.accounts.directory import Directory, Pool, Source
 from mailwright.address import parse_address
 from mailwright.attempt import Attempt, End, Parcel
-from mailwright.bounce import suppression, verdict
+from mailwright.bounce import dsn, suppression, verdict
 from mailwright.clock import Clock, ClockTrust, SystemClock
 from mailwright.envelope import Envelope, Recipient
 from mailwright.events.tables import events_of
@@ -29,6 +29,7 @@ from mailwright.queue.content import Contents
 from mailwright.queue.dispatch import Tools
 from mailwright.queue.intake import IntakeSettings, QueueIntake
 from mailwright.queue.recovery import discard_incomplete, load_lines, recover_sending
+from mailwright.queue.reporting import Reporter, ReportSettings
 from mailwright.queue.scheduler import Scheduler, SchedulerSettings
 from mailwright.queue.settlement import Settlement, SettlementSettings
 from mailwright.queue.statements import queue_statements
@@ -270,6 +271,18 @@ async def _assemble(
     def on_due(line):
         lazily[0].on_due(line)
 
+    reporter = Reporter(
+        store=store,
+        next_id=store.ids.take,
+        book=book,
+        contents=contents,
+        directory=lambda: directory,
+        subject_of=subject_of,
+        composer=dsn,
+        settings=ReportSettings("mta.example.com", expires),
+        on_queued=on_due,
+        tally=tally,
+    )
     settlement = Settlement(
         store=store,
         clock=clock,
@@ -279,8 +292,11 @@ async def _assemble(
         on_due=on_due,
         tally=tally,
         trust=trust,
+        reporter=reporter,
     )
-    claims = Claims(store, statements, clock, lambda claimed: None, tally, trust)
+    claims = Claims(
+        store, statements, clock, lambda claimed: None, tally, trust, reporter
+    )
     stored = StoredLimits(store, clock, trust)
     await stored.load()
     permits = Permits(
@@ -318,6 +334,7 @@ async def _assemble(
         settings=IntakeSettings(timedelta(seconds=30), expires, expires),
         on_queued=scheduler.on_due,
         tally=tally,
+        reporter=reporter,
     )
     await discard_incomplete(store)
     await recover_sending(store, clock, ambiguous_retry)

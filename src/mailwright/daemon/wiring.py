@@ -19,7 +19,7 @@ from mailwright.accounts.logins import Logins, SmtpLogins
 from mailwright.api.app import create_app
 from mailwright.api.ports import ApiLimits, ApiPorts, MetricsDoor
 from mailwright.api.server import ApiServer
-from mailwright.bounce import suppression, verdict
+from mailwright.bounce import dsn, suppression, verdict
 from mailwright.clock import Clock, ClockTrust
 from mailwright.config.listener import ListenerTls, SmtpListener
 from mailwright.config.node import NodeSettings
@@ -49,6 +49,7 @@ from mailwright.queue.content import Contents
 from mailwright.queue.dispatch import Tools
 from mailwright.queue.intake import IntakeSettings, QueueIntake
 from mailwright.queue.line import Line
+from mailwright.queue.reporting import Reporter, ReportSettings
 from mailwright.queue.scheduler import Scheduler, SchedulerSettings
 from mailwright.queue.settlement import Settlement, SettlementSettings
 from mailwright.queue.statements import queue_statements
@@ -96,6 +97,7 @@ class Outgoing:
     tally: Tally
     trust: ClockTrust
     limits: StoredLimits
+    reporter: Reporter
 
 
 @dataclass(slots=True)
@@ -146,7 +148,7 @@ def _put_together(
     bodies_folder.mkdir(mode=0o700, exist_ok=True)
     bodies = BodyStore(bodies_folder)
     book = LineBook(store.ids.take)
-    out = _outgoing(settings, state, clock, resolver, signing, bodies, budget)
+    out = _outgoing(settings, state, clock, resolver, signing, bodies, budget, book)
     intake = QueueIntake(
         store=store,
         next_id=store.ids.take,
@@ -158,6 +160,7 @@ def _put_together(
         settings=_intake_settings(settings),
         on_queued=out.scheduler.on_due,
         tally=out.tally,
+        reporter=out.reporter,
     )
     offices = open_offices(
         state, clock, resolver, budget, lambda: _api_limits(settings)
@@ -211,6 +214,7 @@ def _outgoing(
     signing: ThreadPoolExecutor,
     bodies: BodyStore,
     budget: ByteBudget,
+    book: LineBook,
 ) -> Outgoing:
     store, live = state.store, state.settings
     delivery = settings.delivery
@@ -242,6 +246,19 @@ def _outgoing(
 
     tally, trust = Tally(), ClockTrust()
     limits = StoredLimits(store, clock, trust)
+    contents = Contents(store, bodies.read)
+    reporter = Reporter(
+        store=store,
+        next_id=store.ids.take,
+        book=book,
+        contents=contents,
+        directory=live.directory,
+        subject_of=live.keys.subject_key.subject,
+        composer=dsn,
+        settings=_report_settings(settings),
+        on_queued=on_due,
+        tally=tally,
+    )
     settlement = Settlement(
         store=store,
         clock=clock,
@@ -251,8 +268,8 @@ def _outgoing(
         on_due=on_due,
         tally=tally,
         trust=trust,
+        reporter=reporter,
     )
-    contents = Contents(store, bodies.read)
     tools = Tools(
         clock,
         Claims(
@@ -262,6 +279,7 @@ def _outgoing(
             settlement.release,
             tally,
             trust,
+            reporter=reporter,
         ),
         contents,
         settlement,
@@ -292,6 +310,7 @@ def _outgoing(
         tally,
         trust,
         limits,
+        reporter,
     )
 
 
@@ -337,6 +356,14 @@ def _intake_settings(settings: NodeSettings) -> IntakeSettings:
         settings.limits.patience,
         settings.delivery.expires_after_transactional,
         settings.delivery.expires_after_bulk,
+    )
+
+
+def _report_settings(settings: NodeSettings) -> ReportSettings:
+    delivery = settings.delivery
+    return ReportSettings(
+        settings.hostname,
+        max(delivery.expires_after_transactional, delivery.expires_after_bulk),
     )
 
 
@@ -477,4 +504,5 @@ def apply(node: Node, settings: NodeSettings) -> None:
     out.profiles.apply(_retry_ladder(settings))
     out.scheduler.apply(_scheduler_settings(settings))
     out.settlement.apply(SettlementSettings(settings.delivery.ambiguous_retry))
+    out.reporter.apply(_report_settings(settings))
     node.intake.apply(_intake_settings(settings))

@@ -19,12 +19,14 @@ from mailwright.envelope import Recipient
 from mailwright.events.log import About, write_event
 from mailwright.events.types import EventType
 from mailwright.ids import DeliveryId, MessageId, Subject
+from mailwright.queue.content import Content
 from mailwright.queue.delivery import State
 from mailwright.queue.line import Line
 from mailwright.queue.statements import (
     ADD_TO_LINE,
     COMPLETE_MESSAGE,
     INSERT_CONTENT,
+    INSERT_DELIVERY,
     INSERT_MESSAGE,
     MAKE_DUE,
     NEVER,
@@ -37,6 +39,7 @@ from mailwright.submission import Submission
 UNIT_RECIPIENTS: Final = 100
 #: Where deliveries stand in their line when nothing says how engaged they are.
 DEFAULT_BAND: Final = 4
+_NOTHING: Final[Mapping[str, object]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,39 @@ def last_unit(
     return Unit(tuple(steps))
 
 
+def unconditional_rows(
+    acceptance: Acceptance, data: Mapping[str, object]
+) -> tuple[Bound, ...]:
+    """Return statements that accept a message of ours with one recipient.
+
+    They go into somebody else's unit. Whether the recipient is suppressed is looked at
+    when the delivery is claimed. ``data`` is what the event ``received`` says.
+    """
+    (new,) = acceptance.deliveries
+    row = _delivery_row(acceptance, new, to_micros(acceptance.due_at))
+    return (
+        *_message_rows(acceptance, is_complete=True),
+        INSERT_DELIVERY(**row),
+        *_queued(acceptance, new, data),
+    )
+
+
+def content_of(acceptance: Acceptance) -> Content:
+    """Return what a session will need of the message."""
+    submission = acceptance.submission
+    envelope = submission.envelope
+    return Content(
+        acceptance.message,
+        "" if envelope.reverse_path is None else envelope.reverse_path.canonical,
+        "" if envelope.ret is None else envelope.ret.value,
+        envelope.envid,
+        submission.sending_domain,
+        submission.accepted_at,
+        submission.header,
+        submission.body,
+    )
+
+
 def _message_rows(acceptance: Acceptance, *, is_complete: bool) -> tuple[Bound, ...]:
     submission = acceptance.submission
     envelope = submission.envelope
@@ -181,38 +217,48 @@ def _message_rows(acceptance: Acceptance, *, is_complete: bool) -> tuple[Bound, 
 def _queue(
     acceptance: Acceptance, statements: QueueStatements, new: NewDelivery, due_at: int
 ) -> Bound:
+    return statements.queue_delivery(**_delivery_row(acceptance, new, due_at))
+
+
+def _delivery_row(
+    acceptance: Acceptance, new: NewDelivery, due_at: int
+) -> dict[str, Value]:
     submission = acceptance.submission
     not_before = submission.not_before
-    return statements.queue_delivery(
-        id=new.id,
-        message=acceptance.message,
-        line=new.line.id,
-        band=DEFAULT_BAND,
-        due_at=due_at,
-        not_before=None if not_before is None else to_micros(not_before),
-        expires_at=to_micros(acceptance.expires_at),
-        state=int(State.QUEUED),
-        attempt=0,
-        ambiguous=0,
-        lost=0,
-        epoch=None,
-        source=None,
-        tenant=submission.tenant,
-        stream=submission.stream,
-        recipient=new.recipient.address.canonical,
-        subject=new.subject,
-        notify=",".join(sorted(new.recipient.notify)),
-        orcpt=new.recipient.orcpt,
-        accepted_at=to_micros(submission.accepted_at),
-        selector=submission.selector,
-        token_key=None,
-        token_day=None,
-        last_reply=None,
-        is_delay_reported=0,
-    )
+    return {
+        "id": new.id,
+        "message": acceptance.message,
+        "line": new.line.id,
+        "band": DEFAULT_BAND,
+        "due_at": due_at,
+        "not_before": None if not_before is None else to_micros(not_before),
+        "expires_at": to_micros(acceptance.expires_at),
+        "state": int(State.QUEUED),
+        "attempt": 0,
+        "ambiguous": 0,
+        "lost": 0,
+        "epoch": None,
+        "source": None,
+        "tenant": submission.tenant,
+        "stream": submission.stream,
+        "recipient": new.recipient.address.canonical,
+        "subject": new.subject,
+        "notify": ",".join(sorted(new.recipient.notify)),
+        "orcpt": new.recipient.orcpt,
+        "accepted_at": to_micros(submission.accepted_at),
+        "selector": submission.selector,
+        "token_key": None,
+        "token_day": None,
+        "last_reply": None,
+        "is_delay_reported": 0,
+    }
 
 
-def _queued(acceptance: Acceptance, new: NewDelivery) -> tuple[Bound, ...]:
+def _queued(
+    acceptance: Acceptance,
+    new: NewDelivery,
+    data: Mapping[str, object] = _NOTHING,
+) -> tuple[Bound, ...]:
     key = new.line.key
     return (
         ADD_TO_LINE(
@@ -237,7 +283,7 @@ def _queued(acceptance: Acceptance, new: NewDelivery) -> tuple[Bound, ...]:
             acceptance.submission.accepted_at,
             EventType.RECEIVED,
             acceptance.about(new),
-            {},
+            data,
         ),
     )
 

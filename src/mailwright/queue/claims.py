@@ -6,19 +6,24 @@ ended here.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 from mailwright.clock import Clock, ClockTrust, from_micros, to_micros
-from mailwright.events.types import EventType
-from mailwright.ids import SourceId
+from mailwright.ids import MessageId, SourceId
+from mailwright.queue.content import Content
+from mailwright.queue.delivery import MOVES, State
 from mailwright.queue.line import NOTHING_DUE, Line
-from mailwright.queue.settle import Claimed, claimed_of, doomed_unit
+from mailwright.queue.reporting import Enclosure, Reporter
+from mailwright.queue.settle import Claimed, claimed_of, end_waiting
 from mailwright.queue.statements import NEXT_DUE, QueueStatements
 from mailwright.queue.tally import Tally
 from mailwright.store.ports import StoreError, UnitStore
 from mailwright.store.statements import Row, Step, Unit, UnitResult
+
+logger = logging.getLogger(__name__)
 
 #: Doomed deliveries that are ended in one go.
 DOOMED_SLICE: Final = 100
@@ -35,6 +40,7 @@ class Claims:
         release: Callable[[Claimed], None],
         tally: Tally | None = None,
         trust: ClockTrust | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         """``release`` puts a claimed delivery back that nobody waits for any more.
 
@@ -46,6 +52,7 @@ class Claims:
         self._release = release
         self._tally = tally or Tally()
         self._trust = trust or ClockTrust()
+        self._reporter = reporter
 
     async def claim(
         self, line: Line, want: int, source: SourceId | None
@@ -60,10 +67,19 @@ class Claims:
         want = min(want, line.available)
         if want <= 0:
             return []
-        rows = await self._run(line, want, source)
-        if len(rows) < want and line.available > 0:
-            await self._look(line)
-        return rows
+        claimed = await self._run(line, want, source)
+        if len(claimed) < want and line.available > 0:
+            try:
+                await self._look(line)
+            except StoreError as error:
+                if not claimed:
+                    raise
+                logger.warning("cannot look what else is due: %s", error)
+            except BaseException:
+                for each in claimed:
+                    self._release(each)
+                raise
+        return claimed
 
     async def _run(
         self, line: Line, want: int, source: SourceId | None
@@ -114,8 +130,13 @@ class Claims:
             ),
             NEXT_DUE(line_id=line.id),
         )
-        for row in doomed:
-            self._end(claimed_of(line, row), bool(row[-1]), now)
+        await self._end_all(
+            [
+                (claimed_of(line, row), State.SUPPRESSED if row[-1] else State.EXPIRED)
+                for row in doomed
+            ],
+            now,
+        )
         if doomed or line.changes != seen:
             return  # there may be more behind them: look again at the next claim
         line.next_due_at = _earliest(due) or NOTHING_DUE
@@ -124,19 +145,41 @@ class Claims:
         """Return which expiry times are over, in the store's microseconds."""
         return 0 if self._trust.is_suspect else to_micros(now)
 
-    def _end(self, claimed: Claimed, is_suppressed: bool, now: datetime) -> None:
+    async def _end_all(
+        self, doomed: Sequence[tuple[Claimed, State]], now: datetime
+    ) -> None:
+        """End what must not be sent any more, and report it to who asked for that."""
+        reporter = self._reporter
+        originals: Mapping[MessageId, Content] = {}
+        if reporter is not None:
+            originals = await reporter.originals(
+                claimed
+                for claimed, state in doomed
+                if reporter.may_report(claimed, state)
+            )
+        for claimed, state in doomed:
+            report, original = None, originals.get(claimed.message)
+            if reporter is not None and original is not None:
+                report = reporter.of_end(claimed, original, state, now)
+            self._end(claimed, state, report, now)
+
+    def _end(
+        self, claimed: Claimed, state: State, report: Enclosure | None, now: datetime
+    ) -> None:
         line = claimed.line
 
         def done(result: UnitResult | None, _error: StoreError | None) -> None:
-            if result and result[0]:
+            is_ours = bool(result and result[0])
+            if is_ours:
                 line.count -= 1
-                event = EventType.SUPPRESSED if is_suppressed else EventType.EXPIRED
-                self._tally.count(event, line.key.pool)
+                self._tally.count(MOVES[State.QUEUED, state], line.key.pool)
+            if report is not None:
+                report.ended(is_stored=is_ours)
 
-        unit = doomed_unit(
-            claimed, is_suppressed=is_suppressed, node=self._store.node, now=now
+        step = end_waiting(
+            claimed, state, node=self._store.node, now=now, report=report
         )
-        self._store.submit(unit, done)
+        self._store.submit(Unit((step,)), done)
 
 
 def _earliest(rows: Sequence[Row]) -> datetime | None:

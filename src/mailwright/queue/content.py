@@ -7,16 +7,18 @@ What is missing is read in one go on a reader thread; large bodies come from fil
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from mailwright.clock import from_micros
+from mailwright.envelope import Ret
 from mailwright.ids import MessageId, SendingDomainId
-from mailwright.queue.statements import MESSAGE_CONTENT
+from mailwright.queue.statements import MESSAGE_CONTENT, ORIGINAL
 from mailwright.store.bodies import BodyMissingError
 from mailwright.store.ports import UnitStore
+from mailwright.store.statements import Row
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,24 @@ class Contents:
                 self.put(content)
         return found
 
+    async def originals(
+        self, messages: Collection[MessageId]
+    ) -> dict[MessageId, Content]:
+        """Return what reports tell of ``messages``, read in one go.
+
+        ``ret`` is ``FULL`` for those whose body is to be returned; the others have an
+        empty one. The header of a content that was purged is empty.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        if not messages:
+            return {}
+        results = await self._store.read(
+            *(ORIGINAL(message_id=message) for message in messages)
+        )
+        return {row[0]: _original_of(row) for rows in results for row in rows}
+
     async def _read(self, messages: list[MessageId]) -> list[Content]:
         results = await self._store.read(
             *(MESSAGE_CONTENT(message_id=message) for message in messages)
@@ -112,3 +132,17 @@ class Contents:
                     )
                 )
         return contents
+
+
+def _original_of(row: Row) -> Content:
+    number, reverse_path, envid, sending_domain, accepted_at, header, body = row
+    return Content(
+        MessageId(number),
+        reverse_path,
+        Ret.HDRS if body is None else Ret.FULL,
+        envid,
+        SendingDomainId(sending_domain),
+        from_micros(accepted_at),
+        header or b"",
+        body or b"",
+    )

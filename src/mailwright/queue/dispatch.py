@@ -23,7 +23,7 @@ from mailwright.queue.content import Content, Contents
 from mailwright.queue.lane import FairLines
 from mailwright.queue.line import Line
 from mailwright.queue.ports import Budget, Permits
-from mailwright.queue.settle import Claimed, empty_parcel
+from mailwright.queue.settle import Claimed, empty_parcel, parcel_of
 from mailwright.queue.settlement import Settlement
 from mailwright.queue.tally import Tally
 from mailwright.reply import Phase, Reply, local_reply
@@ -253,8 +253,7 @@ class Lane:
             StoreError: nothing was claimed.
         """
         claimed = await self._tools.claims.claim(line, most, None)
-        for each in claimed:
-            self._settle(each, End.REPLIED, reply)
+        await self._refuse(claimed, reply)
         return len(claimed)
 
     def release_strays(self) -> None:
@@ -268,14 +267,31 @@ class Lane:
         """Put a claimed delivery back that was never offered."""
         self._tools.settlement.release(claimed)
 
-    def _settle(self, claimed: Claimed, end: End, reply: Reply) -> None:
-        self._tools.settlement.settle(
-            claimed,
-            Attempt(empty_parcel(claimed), end, reply),
-            source=claimed.source,
-            ladder=self.site.profile.retry,
-            provider=self.site.profile.provider,
-        )
+    async def _refuse(self, refused: Sequence[Claimed], reply: Reply) -> None:
+        """Let ``reply``, which is ours, end attempts of which no content went out.
+
+        Raises:
+            StoreError: what a report tells cannot be read; they were put back.
+        """
+        settlement = self._tools.settlement
+        try:
+            originals = await settlement.originals(refused, reply)
+        except BaseException:
+            for each in refused:
+                self.release(each)
+            raise
+        for each in refused:
+            original = originals.get(each.message)
+            parcel = (
+                empty_parcel(each) if original is None else parcel_of(each, original)
+            )
+            settlement.settle(
+                each,
+                Attempt(parcel, End.REPLIED, reply),
+                source=each.source,
+                ladder=self.site.profile.retry,
+                provider=self.site.profile.provider,
+            )
 
     def _permit(self, line: Line, source: SourceId, want: int) -> Permit:
         return self._tools.permits.permit(
@@ -413,12 +429,18 @@ class Lane:
                 self.release(each)
             self._tools.permits.give_back(permit, len(claimed))
             return []
+        gone = [each for each in claimed if each.message not in contents]
+        if gone:
+            try:
+                await self._refuse(gone, _CONTENT_GONE)
+            except StoreError as error:
+                logger.warning("cannot tell of contents that are gone: %s", error)
         loaded: list[Carried] = []
         for each in claimed:
             content = contents.get(each.message)
             if content is None:
-                self._settle(each, End.REPLIED, _CONTENT_GONE)
-            elif await self._may_hold(content, is_first=not loaded):
+                continue
+            if await self._may_hold(content, is_first=not loaded):
                 loaded.append(Carried(each, content, permit))
             else:
                 self.release(each)

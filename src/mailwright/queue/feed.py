@@ -6,9 +6,8 @@ from typing import Final, NamedTuple
 from mailwright.attempt import Attempt, End, Parcel
 from mailwright.ids import SourceId
 from mailwright.permit import Permit
-from mailwright.queue.content import Content
 from mailwright.queue.dispatch import Lane, Tools
-from mailwright.queue.settle import Claimed, empty_parcel
+from mailwright.queue.settle import Claimed, parcel_of
 from mailwright.queue.settlement import UNSIGNABLE_REST
 from mailwright.reply import Phase, local_reply
 
@@ -21,6 +20,7 @@ class _Taken(NamedTuple):
     """A delivery under way, its octets, its permit, and when (steady) it was taken."""
 
     claimed: Claimed
+    parcel: Parcel
     octets: int
     permit: Permit
     at: float
@@ -48,8 +48,10 @@ class LaneFeed:
         taken = await lane.take(self._source, want)
         now = self._tools.clock.steady()
         for claimed, content, permit in taken:
-            self._taken[claimed.id] = _Taken(claimed, content.octets, permit, now)
-            parcels.append(_parcel(claimed, content))
+            parcel = parcel_of(claimed, content)
+            octets = content.octets
+            self._taken[claimed.id] = _Taken(claimed, parcel, octets, permit, now)
+            parcels.append(parcel)
         return parcels
 
     def settle(self, attempt: Attempt) -> None:
@@ -71,8 +73,8 @@ class LaneFeed:
         """Settle what a faulty session left: it may have arrived."""
         for taken in list(self._taken.values()):
             self._tools.budget.release(taken.octets)
-            parcel = empty_parcel(taken.claimed)
-            self._settle(taken.claimed, Attempt(parcel, End.AMBIGUOUS, _ABANDONED))
+            attempt = Attempt(taken.parcel, End.AMBIGUOUS, _ABANDONED)
+            self._settle(taken.claimed, attempt)
         self._taken.clear()
 
     def _settle(self, claimed: Claimed, attempt: Attempt) -> None:
@@ -84,22 +86,3 @@ class LaneFeed:
             ladder=profile.retry,
             provider=profile.provider,
         )
-
-
-def _parcel(claimed: Claimed, content: Content) -> Parcel:
-    return Parcel(
-        claimed.id,
-        claimed.attempt,
-        claimed.message,
-        content.header,
-        content.body,
-        claimed.recipient,
-        content.reverse_path,
-        content.accepted_at,
-        content.sending_domain,
-        claimed.selector,
-        claimed.notify,
-        claimed.orcpt,
-        content.ret,
-        content.envid,
-    )

@@ -7,6 +7,7 @@ commit's callback, not in the caller.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -28,13 +29,15 @@ from mailwright.queue.acceptance import (
     UNIT_RECIPIENTS,
     Acceptance,
     NewDelivery,
+    content_of,
     last_unit,
     part_units,
     whole_unit,
 )
 from mailwright.queue.book import LineBook
-from mailwright.queue.content import Content, Contents
+from mailwright.queue.content import Contents
 from mailwright.queue.line import Line, LineKey
+from mailwright.queue.reporting import Enclosure, Reporter
 from mailwright.queue.statements import (
     DISCARD_CONTENT,
     DISCARD_DELIVERIES,
@@ -49,7 +52,7 @@ from mailwright.store.ports import (
     StoreFullError,
     UnitStore,
 )
-from mailwright.store.statements import Bound, Row, Unit, UnitResult, Urgency
+from mailwright.store.statements import Bound, Row, Step, Unit, UnitResult, Urgency
 from mailwright.store.statements import unit as bulk_unit
 from mailwright.submission import (
     Accepted,
@@ -58,6 +61,8 @@ from mailwright.submission import (
     PatienceOverError,
     Submission,
 )
+
+logger = logging.getLogger(__name__)
 
 #: Bodies above this are files.
 FILE_OCTETS: Final = 65_536
@@ -85,7 +90,7 @@ class IntakeSettings:
 class QueueIntake:
     """Implements the doors' port ``Intake``."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the wiring hands collaborators in by keyword
         self,
         *,
         store: UnitStore,
@@ -98,6 +103,7 @@ class QueueIntake:
         settings: IntakeSettings,
         on_queued: Callable[[Line], None],
         tally: Tally | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         """``write_file`` makes a body durable in a file; it is called in a thread.
 
@@ -113,6 +119,7 @@ class QueueIntake:
         self._settings = settings
         self._on_queued = on_queued
         self._tally = tally or Tally()
+        self._reporter = reporter
 
     def apply(self, settings: IntakeSettings) -> None:
         """Take over new times; they act on what is accepted from now on."""
@@ -155,6 +162,7 @@ class QueueIntake:
             result = await self._commit(
                 unit, lambda done: self._finish(acceptance, done and done[1:])
             )
+            await self._report(acceptance, result[1:])
             return _accepted(acceptance, result[1:])
         return await self._accept_in_parts(acceptance, guards)
 
@@ -181,7 +189,39 @@ class QueueIntake:
         except (NotAcceptedError, StoreConflictError):
             self._discard(acceptance)
             raise
+        await self._report(acceptance, outcomes)
         return accepted
+
+    async def _report(
+        self, acceptance: Acceptance, outcomes: Sequence[Sequence[Row]]
+    ) -> None:
+        """Send the DSNs that a submitter has asked for on suppressed recipients.
+
+        They are committed before the submission is answered: what a crash keeps from
+        being reported was not acknowledged, and is submitted again.
+        """
+        reporter, enclosed = self._reporter, []
+        if reporter is not None:
+            for new, rows in zip(acceptance.deliveries, outcomes, strict=True):
+                if not rows and new.recipient.notify:
+                    report = reporter.of_suppressed(acceptance, new)
+                    enclosed += [] if report is None else [report]
+        for at in range(0, len(enclosed), UNIT_RECIPIENTS):
+            await self._commit_reports(enclosed[at : at + UNIT_RECIPIENTS])
+
+    async def _commit_reports(self, enclosed: Sequence[Enclosure]) -> None:
+        def ended(result: UnitResult | None) -> None:
+            for each in enclosed:
+                each.ended(is_stored=result is not None)
+
+        unit = Unit(tuple(Step(then=each.statements) for each in enclosed))
+        try:
+            await self._commit(unit, ended)
+        except (NotAcceptedError, PatienceOverError) as error:
+            # The message itself is accepted; refusing it now would send it twice.
+            logger.warning(
+                "%d suppressed recipients get no DSN: %s", len(enclosed), error
+            )
 
     async def _commit(
         self, unit: Unit, on_end: Callable[[UnitResult | None], None] | None = None
@@ -235,15 +275,12 @@ class QueueIntake:
                 self._tally.count(EventType.SUPPRESSED, line.key.pool)
                 continue
             self._tally.count(EventType.RECEIVED, line.key.pool)
-            if not line.count:
-                line.next_due_at = acceptance.due_at
-            line.due_again(acceptance.due_at)
-            line.count += 1
+            line.gained(acceptance.due_at)
             touched[line.id] = line
         if not touched:
             return
         if acceptance.body_file is None:
-            self._contents.put(_content(acceptance))
+            self._contents.put(content_of(acceptance))
         for line in touched.values():
             self._on_queued(line)
 
@@ -333,19 +370,4 @@ def _accepted(acceptance: Acceptance, outcomes: Sequence[Sequence[Row]]) -> Acce
             )
             for new, rows in zip(acceptance.deliveries, outcomes, strict=True)
         ],
-    )
-
-
-def _content(acceptance: Acceptance) -> Content:
-    submission = acceptance.submission
-    envelope = submission.envelope
-    return Content(
-        acceptance.message,
-        "" if envelope.reverse_path is None else envelope.reverse_path.canonical,
-        "" if envelope.ret is None else envelope.ret.value,
-        envelope.envid,
-        submission.sending_domain,
-        submission.accepted_at,
-        submission.header,
-        submission.body,
     )

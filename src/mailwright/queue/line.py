@@ -97,6 +97,13 @@ class Line:
         self.changes += 1
         self.next_due_at = min(self.next_due_at, at)
 
+    def gained(self, due_at: datetime) -> None:
+        """Note that a delivery was added to it which is due at ``due_at``."""
+        if not self.count:
+            self.next_due_at = due_at
+        self.due_again(due_at)
+        self.count += 1
+
     def rest(self, until: datetime, reason: str) -> None:
         """Let it rest until ``until``; people are told ``reason``."""
         self.wait_until = until

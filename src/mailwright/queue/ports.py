@@ -11,6 +11,7 @@ from mailwright.attempt import Attempt, Parcel, Verdict
 from mailwright.ids import PoolId, SourceId
 from mailwright.permit import Permit, PermitKeys
 from mailwright.reply import Reply
+from mailwright.report import Report
 from mailwright.site import Profile, Site
 
 
@@ -133,4 +134,20 @@ class Budget(Protocol):
 
     def release(self, octets: int) -> None:
         """Give back what was taken."""
+        ...
+
+
+class Composer(Protocol):
+    """Writes delivery status notifications."""
+
+    def compose(
+        self,
+        report: Report,
+        *,
+        reporting_mta: str,
+        domain: str,
+        message_id: str,
+        at: datetime,
+    ) -> tuple[bytes, bytes]:
+        """Return header section and body; see ``bounce.dsn``. Total."""
         ...

@@ -7,13 +7,14 @@ it, the state stays and only a ``possible_duplicate`` event is written.
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from mailwright.attempt import Attempt, End, Outcome, Parcel, Verdict
 from mailwright.clock import from_micros, to_micros
 from mailwright.events.log import About, masked, write_event
 from mailwright.events.types import EventType
 from mailwright.ids import DeliveryId, MessageId, SourceId, StreamId, Subject, TenantId
+from mailwright.queue.content import Content
 from mailwright.queue.delivery import MOVES, State
 from mailwright.queue.line import Line
 from mailwright.queue.statements import (
@@ -133,6 +134,20 @@ def _last_reply(attempt: Attempt, now: datetime) -> str | None:
     )
 
 
+class Told(Protocol):
+    """A DSN that commits with what it reports."""
+
+    @property
+    def message(self) -> str:
+        """Its public id."""
+        ...
+
+    @property
+    def statements(self) -> tuple[Bound, ...]:
+        """Its rows."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """What becomes of a claimed delivery.
@@ -198,12 +213,15 @@ def unit_of(
     epoch: int,
     now: datetime,
     provider: str = "",
+    report: Told | None = None,
 ) -> Unit:
-    """Return the unit that settles ``attempt`` with ``move``."""
+    """Return the unit that settles ``attempt`` with ``move``, and its report with it."""
     event = MOVES[State.SENDING, move.state]
     data = _data(claimed, attempt, move, source)
     if provider:
         data["provider"] = provider
+    if report is not None:
+        data["dsn"] = report.message
     about = claimed.about
     mine = {
         "delivery_id": claimed.id,
@@ -226,24 +244,25 @@ def unit_of(
             uncounted=int(not move.counts),
             was_lost=int(move.lost),
             said=_last_reply(attempt, now),
-            reported=0,
+            reported=int(report is not None),
         )
         then = (LINE_DUE(line_id=claimed.line.id, due=due),)
         if move.counts:
             then = (*then, write_event(node, now, event, about, data))
+    if report is not None:
+        then = (*then, *report.statements)
     stale = write_event(node, now, EventType.POSSIBLE_DUPLICATE, about, data)
     return Unit((Step(guard, then, (stale,)),))
 
 
-def doomed_unit(
-    claimed: Claimed, *, is_suppressed: bool, node: int, now: datetime
-) -> Unit:
-    """Return the unit that ends a delivery which must not be sent any more."""
-    state = State.SUPPRESSED if is_suppressed else State.EXPIRED
-    return Unit((end_waiting(claimed, state, node=node, now=now),))
-
-
-def end_waiting(claimed: Claimed, state: State, *, node: int, now: datetime) -> Step:
+def end_waiting(
+    claimed: Claimed,
+    state: State,
+    *,
+    node: int,
+    now: datetime,
+    report: Told | None = None,
+) -> Step:
     """Return the step that ends a delivery which waits; no row: it does not any more.
 
     ``claimed`` is its row as it was read; its ``attempt`` is the last one.
@@ -252,12 +271,15 @@ def end_waiting(claimed: Claimed, state: State, *, node: int, now: datetime) -> 
     data: dict[str, Any] = {"attempts": claimed.attempt}
     if claimed.ambiguous:
         data["possible_duplicate"] = True
+    if report is not None:
+        data["dsn"] = report.message
     return Step(
         FINISH_QUEUED(delivery_id=claimed.id),
         (
             _finished(claimed, Move(state), None, claimed.source, now),
             write_event(node, now, event, claimed.about, data),
             TAKE_FROM_LINE(line_id=claimed.line.id),
+            *(() if report is None else report.statements),
         ),
     )
 
@@ -316,6 +338,26 @@ def _finished(
         enhanced="" if reply is None else reply.enhanced,
         reply="" if reply is None else reply.text,
         category=move.category,
+    )
+
+
+def parcel_of(claimed: Claimed, content: Content) -> Parcel:
+    """Return what a session is handed of a claimed delivery."""
+    return Parcel(
+        claimed.id,
+        claimed.attempt,
+        claimed.message,
+        content.header,
+        content.body,
+        claimed.recipient,
+        content.reverse_path,
+        content.accepted_at,
+        content.sending_domain,
+        claimed.selector,
+        claimed.notify,
+        claimed.orcpt,
+        content.ret,
+        content.envid,
     )
 
 

@@ -6,7 +6,7 @@ commit was under way.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -14,14 +14,16 @@ from typing import Final, NamedTuple
 from mailwright.attempt import Attempt, End, Outcome, Verdict
 from mailwright.clock import Clock, ClockTrust
 from mailwright.events.types import EventType
-from mailwright.ids import SourceId
+from mailwright.ids import MessageId, SourceId
+from mailwright.queue.content import Content
 from mailwright.queue.delivery import MOVES, State
 from mailwright.queue.line import NOTHING_DUE, Line
 from mailwright.queue.ports import Verdicts
+from mailwright.queue.reporting import Enclosure, Reporter
 from mailwright.queue.retry import next_attempt_at
 from mailwright.queue.settle import Claimed, Move, empty_parcel, move_of, unit_of
 from mailwright.queue.tally import Tally
-from mailwright.reply import Phase, local_reply
+from mailwright.reply import Phase, Reply, local_reply
 from mailwright.store.ports import StoreError, StoreFullError, UnitStore
 from mailwright.store.statements import Unit, UnitResult
 
@@ -53,6 +55,7 @@ class _Settled(NamedTuple):
     move: Move
     provider: str
     source: SourceId | None
+    report: Enclosure | None = None
 
 
 class Settlement:
@@ -69,10 +72,12 @@ class Settlement:
         on_due: Callable[[Line], None],
         tally: Tally | None = None,
         trust: ClockTrust | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         """``draw`` gives jitter in [0, 1); ``on_due`` is told of lines with mail again.
 
         While ``trust`` suspects the clock, nothing is due earlier because it expires.
+        Without a ``reporter`` no DSN is made.
         """
         self._store = store
         self._clock = clock
@@ -82,6 +87,7 @@ class Settlement:
         self._on_due = on_due
         self._tally = tally or Tally()
         self._trust = trust or ClockTrust()
+        self._reporter = reporter
         #: Outcomes that found no room; nothing is claimed while there are any.
         self.unwritten = 0
 
@@ -114,6 +120,9 @@ class Settlement:
             ambiguous_retry=self._settings.ambiguous_retry,
             now=now,
         )
+        report = None
+        if self._reporter is not None:
+            report = self._reporter.of_attempt(claimed, attempt, move, now)
         unit = unit_of(
             claimed,
             attempt,
@@ -123,8 +132,27 @@ class Settlement:
             node=self._store.node,
             epoch=self._store.epoch,
             now=now,
+            report=report,
         )
-        self._submit(unit, _Settled(claimed.line, move, provider, source))
+        self._submit(unit, _Settled(claimed.line, move, provider, source, report))
+
+    async def originals(
+        self, claimed: Sequence[Claimed], reply: Reply
+    ) -> Mapping[MessageId, Content]:
+        """Return what to hand :meth:`settle` of those that ``reply`` is to end.
+
+        Only of those on which a report may be due; the others need nothing.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        reporter = self._reporter
+        if reporter is None:
+            return {}
+        state = State.BOUNCED if reply.is_permanent else State.QUEUED
+        return await reporter.originals(
+            each for each in claimed if reporter.may_report(each, state)
+        )
 
     def release(self, claimed: Claimed) -> None:
         """Put a claimed delivery back that was never offered."""
@@ -162,6 +190,8 @@ class Settlement:
             else:
                 # The row stays `sending`; the next start finds it ambiguous.
                 logger.error("an outcome could not be stored: %s", error)
+                if settled.report is not None:
+                    settled.report.ended(is_stored=False)
 
         self._store.submit(unit, done)
 
@@ -177,6 +207,8 @@ class Settlement:
     def _moved(self, settled: _Settled, *, is_ours: bool) -> None:
         line, move = settled.line, settled.move
         line.sending -= 1
+        if settled.report is not None:
+            settled.report.ended(is_stored=is_ours)
         if not is_ours or move.counts or move.due_at is None:
             self._tally.count(
                 MOVES[State.SENDING, move.state]

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    and_,
     bindparam,
     case,
     delete,
@@ -25,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite speaks it too
 
+from mailwright.envelope import Ret
 from mailwright.queue.delivery import State
 from mailwright.queue.ports import Suppressions
 from mailwright.queue.tables import (
@@ -46,6 +48,8 @@ _SENDING: ColumnElement[int] = literal_column(str(int(State.SENDING)))
 
 INSERT_CONTENT = Query("insert content", insert(contents))
 INSERT_MESSAGE = Query("insert message", insert(messages))
+#: Whoever its recipient is: for messages of ours.
+INSERT_DELIVERY = Query("insert delivery", insert(deliveries))
 COMPLETE_MESSAGE = Query(
     "complete message",
     update(messages)
@@ -245,6 +249,31 @@ MESSAGE_CONTENT = Query(
         contents.c.body_octets,
     )
     .select_from(messages.join(contents, messages.c.content == contents.c.id))
+    .where(messages.c.id == bindparam("message_id")),
+)
+#: Larger bodies are not returned in reports, whatever RET says.
+RETURNED_OCTETS = 50_000
+#: What a report tells of a message; its body only if it is to be returned.
+ORIGINAL = Query(
+    "original of a report",
+    select(
+        messages.c.id,
+        messages.c.reverse_path,
+        messages.c.envid,
+        messages.c.sending_domain,
+        messages.c.accepted_at,
+        contents.c.header,
+        case(
+            (
+                and_(
+                    messages.c.ret == literal_column(f"'{Ret.FULL.value}'"),
+                    contents.c.body_octets <= literal_column(str(RETURNED_OCTETS)),
+                ),
+                contents.c.body,
+            ),
+        ),
+    )
+    .select_from(messages.outerjoin(contents, messages.c.content == contents.c.id))
     .where(messages.c.id == bindparam("message_id")),
 )
 

@@ -104,12 +104,14 @@ tenant = "acme"
 name = "shop"
 stream = "receipts"
 sha256 = "{shop_sha256}"
+dsn = "none"
 
 [[credential]]
 tenant = "acme"
 name = "crm"
 stream = "news"
 sha256 = "{crm_sha256}"
+dsn = "none"
 
 [[sending_domain]]
 tenant = "acme"
