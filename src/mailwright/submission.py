@@ -61,11 +61,16 @@ class Accepted:
 
 
 class NotAcceptedError(MailwrightError):
-    """Nothing of the submission is stored; ``reply`` (4xx or 5xx) says why."""
+    """Nothing of the submission is stored; ``reply`` (4xx or 5xx) says why.
 
-    def __init__(self, reply: Reply) -> None:
+    Attributes:
+        retry_after_s: seconds after which trying again may help, where that is known.
+    """
+
+    def __init__(self, reply: Reply, retry_after_s: float | None = None) -> None:
         super().__init__(str(reply))
         self.reply = reply
+        self.retry_after_s = retry_after_s
 
 
 class PatienceOverError(MailwrightError):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
+from mailwright.accounts.quota import UNLIMITED, Limits
 from mailwright.ids import (
     CredentialId,
     PoolId,
@@ -79,6 +80,7 @@ class Credential:
             are open to named networks.
         stream: where its mail goes when it names none.
         dsn: for which of its mail DSNs go to the reverse-path.
+        limits: how much it may submit.
     """
 
     id: CredentialId
@@ -88,6 +90,7 @@ class Credential:
     scopes: frozenset[Scope]
     stream: StreamId
     dsn: DsnPolicy = DsnPolicy.ALL
+    limits: Limits = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,19 @@ class SendingDomain:
     proof: Proof
     is_proven: bool
     keys: tuple[DkimKey, ...]
+
+    @property
+    def why_unproven(self) -> str:
+        """What is missing before its mail is taken, for its owner; ``""``: nothing."""
+        if self.is_proven:
+            return ""
+        key = self.primary_key
+        if key is None:
+            return f"{self.domain} is not proven and has no DKIM key yet"
+        return (
+            f"{self.domain} is not proven yet: publish its DKIM key as the TXT record "
+            f"{key.selector}._domainkey.{self.domain}"
+        )
 
     @property
     def primary_key(self) -> DkimKey | None:
@@ -205,6 +221,15 @@ class Directory:
         """
         found = self.sending_domains.get(domain)
         if found is None or found.tenant != tenant or not found.is_proven:
+            return None
+        return found
+
+    def unproven_domain_for(
+        self, tenant: TenantId, domain: str
+    ) -> SendingDomain | None:
+        """Return ``domain`` if it is one of ``tenant`` that is not proven yet."""
+        found = self.sending_domains.get(domain)
+        if found is None or found.tenant != tenant or found.is_proven:
             return None
         return found
 

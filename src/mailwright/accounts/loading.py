@@ -27,6 +27,7 @@ from mailwright.accounts.directory import (
     StreamClass,
     Tenant,
 )
+from mailwright.accounts.quota import Limits
 from mailwright.ids import (
     CredentialId,
     PoolId,
@@ -57,7 +58,7 @@ _STREAMS: Final = _rows_of(
 _CREDENTIALS: Final = _rows_of(
     tables.credentials,
     *("id", "tenant", "name", "secret_hash", "scopes", "stream", "dsn"),
-    "retired_at",
+    *("hourly_limit", "daily_quota", "backlog_limit", "retired_at"),
 )
 _DOMAINS: Final = _rows_of(
     tables.sending_domains,
@@ -172,7 +173,7 @@ def _stream(row: Row) -> Stream:
 
 
 def _credential(row: Row) -> Credential:
-    ident, tenant, name, secret_hash, scopes, stream, dsn, _ = row
+    ident, tenant, name, secret_hash, scopes, stream, dsn, *limits, _ = row
     return Credential(
         CredentialId(ident),
         TenantId(tenant),
@@ -181,6 +182,7 @@ def _credential(row: Row) -> Credential:
         frozenset(map(Scope, scopes.split())),
         StreamId(stream),
         DsnPolicy(dsn),
+        Limits(*limits),
     )
 
 

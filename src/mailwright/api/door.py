@@ -26,7 +26,6 @@ from mailwright.api.ports import ApiPorts
 from mailwright.api.problems import FieldError, Kind, ProblemError
 from mailwright.api.schemas import AcceptedOut, RecipientOut
 from mailwright.mta.admission import Offer, Refusal
-from mailwright.reply import Reply
 from mailwright.store.ports import StoreConflictError
 from mailwright.store.statements import Bound
 from mailwright.submission import (
@@ -123,7 +122,7 @@ class MessageDoor:
         try:
             accepted = await self._ports.intake.accept(submission, guards)
         except NotAcceptedError as error:
-            raise _not_accepted(error.reply) from error
+            raise _not_accepted(error) from error
         except PatienceOverError as error:
             raise ProblemError(
                 Kind.UNKNOWN_OUTCOME,
@@ -201,10 +200,12 @@ def _refused(refusal: Refusal) -> ProblemError:
     return ProblemError(Kind.REFUSED, text, errors=errors)
 
 
-def _not_accepted(reply: Reply) -> ProblemError:
+def _not_accepted(error: NotAcceptedError) -> ProblemError:
+    reply = error.reply
     if reply.is_permanent:
         return ProblemError(Kind.REFUSED, reply.text)
-    # RFC 3463 X.3.1: the mail system is full; anything else passes by itself.
-    is_full = reply.enhanced == "4.3.1"
-    kind = Kind.FULL if is_full else Kind.UNAVAILABLE
-    return ProblemError(kind, reply.text, retry_after_s=_RETRY_AFTER_S)
+    # RFC 3463: X.3.1 is a full mail system, X.7.1 a limit; others pass by themselves.
+    kinds = {"4.3.1": Kind.FULL, "4.7.1": Kind.TOO_MANY}
+    kind = kinds.get(reply.enhanced, Kind.UNAVAILABLE)
+    after_s = _RETRY_AFTER_S if error.retry_after_s is None else error.retry_after_s
+    return ProblemError(kind, reply.text, retry_after_s=after_s)

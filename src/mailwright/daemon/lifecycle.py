@@ -81,6 +81,7 @@ async def _recover(node: Node) -> None:
         store, node.clock, node.settings.delivery.ambiguous_retry
     )
     await load_lines(store, node.book)
+    await node.operating.load(store, node.clock.now())
     await node.out.tls_memory.load(node.clock.now())
     await _judge_clock(node)
     await node.out.limits.load()

@@ -5,6 +5,8 @@ import logging
 from datetime import timedelta
 from typing import Final
 
+from mailwright.accounts.quotas import PURGE_ROWS as QUOTA_ROWS
+from mailwright.accounts.quotas import purge_unit
 from mailwright.api.idempotency import PURGE_ROWS, purge
 from mailwright.clock import SystemClock
 from mailwright.daemon.vitals import Disk
@@ -93,6 +95,8 @@ class Maintenance:
                     unit(DELETE_EMPTY_LINE(line_id=line.id), urgency=Urgency.BULK)
                 )
             while len((await store.run(purge(now)))[0]) == PURGE_ROWS:
+                pass
+            while len((await store.run(purge_unit(now)))[0]) == QUOTA_ROWS:
                 pass
             await self._forgetting.run_once(
                 Retention(retention.contents, retention.events), store.days(), now

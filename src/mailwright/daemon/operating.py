@@ -7,27 +7,32 @@ database that they opened themselves.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from mailwright.accounts.proving import Prover
+from mailwright.accounts.quotas import Quotas
 from mailwright.accounts.settings.administration import Administration
 from mailwright.api.app import create_operator_app
 from mailwright.api.ports import ApiLimits, Budget, OperatorPorts
 from mailwright.api.server import ApiServer
 from mailwright.clock import Clock
 from mailwright.daemon.state import State
+from mailwright.ids import CredentialId
 from mailwright.mta.dkim import records
+from mailwright.queue.book import LineBook
 from mailwright.resolver import Resolver
-from mailwright.store.ports import StoreError
+from mailwright.store.ports import StoreError, UnitStore
 
 logger = logging.getLogger(__name__)
 
 #: The operator's door, in the state folder.
 SOCKET_NAME: Final = "operator.sock"
-#: How often the node looks whether another one changed the settings.
+#: How often the node looks whether another one changed the settings, and counts what
+#: is queued.
 LOOK_S: Final = 2.0
 
 
@@ -63,11 +68,24 @@ def open_offices(
 class Operating:
     """The operator's door, and what keeps a running node's settings up to date."""
 
-    def __init__(self, offices: Offices, state_dir: Path) -> None:
+    def __init__(
+        self, offices: Offices, state_dir: Path, quotas: Quotas, book: LineBook
+    ) -> None:
         self.offices = offices
+        self._quotas = quotas
+        self._book = book
         self._server = ApiServer(
             create_operator_app(offices.ports), path=state_dir / SOCKET_NAME
         )
+
+    async def load(self, store: UnitStore, now: datetime) -> None:
+        """Read what credentials have used, once the lines are known."""
+        await self._quotas.load(store, now)
+        await self._quotas.count_backlogs(self._queued)
+
+    def _queued(self) -> Iterator[tuple[CredentialId, int]]:
+        for line in list(self._book):
+            yield line.key.credential, line.count
 
     async def open(self) -> None:
         """Bind the door.
@@ -95,3 +113,4 @@ class Operating:
                 await self.offices.administration.take_over()
             except StoreError as error:
                 logger.warning("the settings could not be read: %s", error)
+            await self._quotas.count_backlogs(self._queued)

@@ -16,6 +16,7 @@ from random import Random
 from mailwright.accounts.authentication import Authenticator
 from mailwright.accounts.guesses import GuessLimiter
 from mailwright.accounts.logins import Logins, SmtpLogins
+from mailwright.accounts.quotas import Quotas
 from mailwright.api.app import create_app
 from mailwright.api.ports import ApiLimits, ApiPorts, MetricsDoor
 from mailwright.api.server import ApiServer
@@ -148,7 +149,12 @@ def _put_together(
     bodies_folder.mkdir(mode=0o700, exist_ok=True)
     bodies = BodyStore(bodies_folder)
     book = LineBook(store.ids.take)
+<<<<<<< /tmp/tmpmddtr37o/work
+    out = _outgoing(settings, state, clock, resolver, signing, bodies, budget)
+    quotas = Quotas(state.settings.directory)
+=======
     out = _outgoing(settings, state, clock, resolver, signing, bodies, budget, book)
+>>>>>>> /tmp/tmpmddtr37o/mine
     intake = QueueIntake(
         store=store,
         next_id=store.ids.take,
@@ -160,12 +166,16 @@ def _put_together(
         settings=_intake_settings(settings),
         on_queued=out.scheduler.on_due,
         tally=out.tally,
+<<<<<<< /tmp/tmpmddtr37o/work
+        quotas=quotas,
+=======
         reporter=out.reporter,
+>>>>>>> /tmp/tmpmddtr37o/mine
     )
     offices = open_offices(
         state, clock, resolver, budget, lambda: _api_limits(settings)
     )
-    operating = Operating(offices, settings.state_dir)
+    operating = Operating(offices, settings.state_dir, quotas, book)
     readiness, vitals = Readiness(), Vitals()
     event_file = event_file_of(settings.log, store, clock, state.settings.directory)
 

@@ -244,6 +244,9 @@ def _sending_domain(
         return _refuse("5.7.1", str(author), field="from")
     found = directory.sending_domain_for(credential.tenant, author.domain)
     if found is None:
+        unproven = directory.unproven_domain_for(credential.tenant, author.domain)
+        if unproven is not None:
+            return _refuse("5.7.1", unproven.why_unproven, field="from")
         return _refuse(
             "5.7.1",
             f"{author.domain} in From is not a proven sending domain of this credential",

@@ -14,6 +14,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
+from mailwright.accounts.quotas import Booking
 from mailwright.clock import to_micros
 from mailwright.envelope import Recipient
 from mailwright.events.log import About, write_event
@@ -44,12 +45,17 @@ _NOTHING: Final[Mapping[str, object]] = {}
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A recipient of a submission with its ids."""
+    """A recipient of a submission with its ids.
+
+    Attributes:
+        not_before: earliest delivery, by its submitter's choice or by pacing.
+    """
 
     id: DeliveryId
     recipient: Recipient
     subject: Subject
     line: Line
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ class Acceptance:
     Attributes:
         body_file: name of the file that holds the body, or ``None``: in the row.
         epoch: of this start of the node.
+        booking: what its credential's limits granted; commits with it.
     """
 
     submission: Submission
@@ -69,14 +76,18 @@ class Acceptance:
     body_file: str | None
     node: int
     epoch: int
+    booking: Booking | None = None
+
+    def due_at(self, new: NewDelivery) -> datetime:
+        """Return when ``new`` is due first."""
+        if new.not_before is None:
+            return self.submission.accepted_at
+        return max(self.submission.accepted_at, new.not_before)
 
     @property
-    def due_at(self) -> datetime:
-        """When its deliveries are due first."""
-        submission = self.submission
-        if submission.not_before is None:
-            return submission.accepted_at
-        return max(submission.accepted_at, submission.not_before)
+    def counts(self) -> tuple[Bound, ...]:
+        """What counts it against its credential's limits."""
+        return () if self.booking is None else self.booking.statements
 
     def about(self, new: NewDelivery) -> About:
         """Return whom the events of ``new`` are about."""
@@ -94,16 +105,18 @@ def whole_unit(acceptance: Acceptance, statements: QueueStatements) -> Unit:
 
     The result of step ``n`` (from 1) is empty when recipient ``n`` is suppressed.
     """
-    due_at = to_micros(acceptance.due_at)
     recipients = (
         Step(
-            guard=_queue(acceptance, statements, new, due_at),
+            guard=_queue(
+                acceptance, statements, new, to_micros(acceptance.due_at(new))
+            ),
             then=_queued(acceptance, new),
             otherwise=_suppressed(acceptance, new),
         )
         for new in acceptance.deliveries
     )
-    message = Step(then=_message_rows(acceptance, is_complete=True))
+    rows = _message_rows(acceptance, is_complete=True)
+    message = Step(then=(*rows, *acceptance.counts))
     return Unit((message, *recipients))
 
 
@@ -133,12 +146,12 @@ def last_unit(
     ``outcomes`` are the rows that the earlier units gave for each recipient: none when
     it is suppressed.
     """
-    due_at = to_micros(acceptance.due_at)
     complete = COMPLETE_MESSAGE(message_id=acceptance.message)
-    steps = [Step(then=(complete, *guards))]
+    steps = [Step(then=(complete, *guards, *acceptance.counts))]
     for new, rows in zip(acceptance.deliveries, outcomes, strict=True):
         if rows:
-            make_due = MAKE_DUE(delivery_id=new.id, due=due_at)
+            due = to_micros(acceptance.due_at(new))
+            make_due = MAKE_DUE(delivery_id=new.id, due=due)
             steps.append(Step(guard=make_due, then=_queued(acceptance, new)))
         else:
             steps.append(Step(then=_suppressed(acceptance, new)))
@@ -224,6 +237,36 @@ def _delivery_row(
     acceptance: Acceptance, new: NewDelivery, due_at: int
 ) -> dict[str, Value]:
     submission = acceptance.submission
+<<<<<<< /tmp/tmpdo4klaea/work
+    not_before = new.not_before
+    return statements.queue_delivery(
+        id=new.id,
+        message=acceptance.message,
+        line=new.line.id,
+        band=DEFAULT_BAND,
+        due_at=due_at,
+        not_before=None if not_before is None else to_micros(not_before),
+        expires_at=to_micros(acceptance.expires_at),
+        state=int(State.QUEUED),
+        attempt=0,
+        ambiguous=0,
+        lost=0,
+        epoch=None,
+        source=None,
+        tenant=submission.tenant,
+        stream=submission.stream,
+        recipient=new.recipient.address.canonical,
+        subject=new.subject,
+        notify=",".join(sorted(new.recipient.notify)),
+        orcpt=new.recipient.orcpt,
+        accepted_at=to_micros(submission.accepted_at),
+        selector=submission.selector,
+        token_key=None,
+        token_day=None,
+        last_reply=None,
+        is_delay_reported=0,
+    )
+=======
     not_before = submission.not_before
     return {
         "id": new.id,
@@ -252,6 +295,7 @@ def _delivery_row(
         "last_reply": None,
         "is_delay_reported": 0,
     }
+>>>>>>> /tmp/tmpdo4klaea/mine
 
 
 def _queued(
@@ -272,7 +316,7 @@ def _queued(
             domain=key.domain,
             pool=key.pool,
             count=1,
-            next_due_at=to_micros(acceptance.due_at),
+            next_due_at=to_micros(acceptance.due_at(new)),
             hold=None,
             owner=acceptance.node,
             epoch=acceptance.epoch,

@@ -10,11 +10,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from time import perf_counter
 from typing import Final
 
 from mailwright.accounts.directory import StreamClass
+from mailwright.accounts.quota import Excess
+from mailwright.accounts.quotas import Booking, Quotas
 from mailwright.envelope import Recipient
 from mailwright.events.types import EventType
 from mailwright.ids import (
@@ -90,7 +92,11 @@ class IntakeSettings:
 class QueueIntake:
     """Implements the doors' port ``Intake``."""
 
+<<<<<<< /tmp/tmpw3n15w7x/work
+    def __init__(  # noqa: PLR0913  collaborators, by keyword
+=======
     def __init__(  # noqa: PLR0913 - the wiring hands collaborators in by keyword
+>>>>>>> /tmp/tmpw3n15w7x/mine
         self,
         *,
         store: UnitStore,
@@ -103,11 +109,16 @@ class QueueIntake:
         settings: IntakeSettings,
         on_queued: Callable[[Line], None],
         tally: Tally | None = None,
+<<<<<<< /tmp/tmpw3n15w7x/work
+        quotas: Quotas | None = None,
+=======
         reporter: Reporter | None = None,
+>>>>>>> /tmp/tmpw3n15w7x/mine
     ) -> None:
         """``write_file`` makes a body durable in a file; it is called in a thread.
 
-        ``on_queued`` is told of each line that got deliveries, on the loop.
+        ``on_queued`` is told of each line that got deliveries, on the loop. Without
+        ``quotas`` nothing is limited.
         """
         self._store = store
         self._next_id = next_id
@@ -119,7 +130,11 @@ class QueueIntake:
         self._settings = settings
         self._on_queued = on_queued
         self._tally = tally or Tally()
+<<<<<<< /tmp/tmpw3n15w7x/work
+        self._quotas = quotas
+=======
         self._reporter = reporter
+>>>>>>> /tmp/tmpw3n15w7x/mine
 
     def apply(self, settings: IntakeSettings) -> None:
         """Take over new times; they act on what is accepted from now on."""
@@ -136,7 +151,8 @@ class QueueIntake:
         recipients; a file sync before for a body above 64 KB.
 
         Raises:
-            NotAcceptedError: nothing is stored (disk full, overload, patience over).
+            NotAcceptedError: nothing is stored (disk full, overload, patience over, over
+                a limit of the credential).
             PatienceOverError: it cannot be known in time; close without a reply.
             StoreConflictError: a guard's key is already there; nothing is stored.
         """
@@ -151,10 +167,16 @@ class QueueIntake:
         guards: Callable[[Accepted], Sequence[Bound]] | None,
     ) -> Accepted:
         message = MessageId(self._next_id())
-        body_file = None
-        if len(submission.body) > FILE_OCTETS:
-            body_file = await self._write_body(submission, message)
-        acceptance = self._acceptance(submission, message, body_file)
+        booking = self._book_quota(submission)
+        try:
+            body_file = None
+            if len(submission.body) > FILE_OCTETS:
+                body_file = await self._write_body(submission, message)
+            acceptance = self._acceptance(submission, message, body_file, booking)
+        except BaseException:
+            if booking is not None and self._quotas is not None:
+                self._quotas.end(booking, is_stored=False)
+            raise
         for new in acceptance.deliveries:
             new.line.accepting += 1
         if guards is None and len(acceptance.deliveries) <= UNIT_RECIPIENTS:
@@ -265,6 +287,8 @@ class QueueIntake:
         self, acceptance: Acceptance, outcomes: Sequence[Sequence[Row]] | None
     ) -> None:
         """Take into the book what was committed; ``None``: nothing was."""
+        if acceptance.booking is not None and self._quotas is not None:
+            self._quotas.end(acceptance.booking, is_stored=bool(outcomes))
         touched: dict[LineId, Line] = {}
         for position, new in enumerate(acceptance.deliveries):
             line = new.line
@@ -275,7 +299,15 @@ class QueueIntake:
                 self._tally.count(EventType.SUPPRESSED, line.key.pool)
                 continue
             self._tally.count(EventType.RECEIVED, line.key.pool)
+<<<<<<< /tmp/tmpw3n15w7x/work
+            due_at = acceptance.due_at(new)
+            if not line.count:
+                line.next_due_at = due_at
+            line.due_again(due_at)
+            line.count += 1
+=======
             line.gained(acceptance.due_at)
+>>>>>>> /tmp/tmpw3n15w7x/mine
             touched[line.id] = line
         if not touched:
             return
@@ -298,8 +330,38 @@ class QueueIntake:
             bulk_unit(*statements, urgency=Urgency.BULK), lambda _result, _error: None
         )
 
+    def _book_quota(self, submission: Submission) -> Booking | None:
+        """Return what the credential's limits grant; ``None`` when it has none.
+
+        Raises:
+            NotAcceptedError: it is over one of them.
+        """
+        if self._quotas is None:
+            return None
+        now = submission.accepted_at
+        found = self._quotas.book(
+            submission.credential,
+            len(submission.envelope.recipients),
+            now=now,
+            start=submission.not_before,
+            end=submission.expires_at,
+        )
+        if not isinstance(found, Excess):
+            return found
+        text = found.reason.value
+        if found.retry_at is None:
+            raise NotAcceptedError(local_reply(552, "5.5.3", text, Phase.DOT))
+        raise NotAcceptedError(
+            local_reply(452, "4.7.1", text, Phase.DOT),
+            (found.retry_at - now).total_seconds(),
+        )
+
     def _acceptance(
-        self, submission: Submission, message: MessageId, body_file: str | None
+        self,
+        submission: Submission,
+        message: MessageId,
+        body_file: str | None,
+        booking: Booking | None,
     ) -> Acceptance:
         settings = self._settings
         lifetime = (
@@ -307,25 +369,34 @@ class QueueIntake:
             if submission.is_bulk
             else settings.expires_transactional
         )
+        recipients = submission.envelope.recipients
+        starts: Sequence[datetime | None] = [submission.not_before] * len(recipients)
+        if booking is not None and booking.starts:
+            starts = booking.starts
+        last = max((each for each in starts if each is not None), default=None)
         start = submission.accepted_at
-        if submission.not_before is not None:
-            start = max(start, submission.not_before)
+        if last is not None:
+            start = max(start, last)
         return Acceptance(
             submission,
             message,
             self._next_id(),
             [
-                self._new_delivery(submission, recipient)
-                for recipient in submission.envelope.recipients
+                self._new_delivery(submission, recipient, not_before)
+                for recipient, not_before in zip(recipients, starts, strict=True)
             ],
             submission.expires_at or start + lifetime,
             body_file,
             self._store.node,
             self._store.epoch,
+            booking,
         )
 
     def _new_delivery(
-        self, submission: Submission, recipient: Recipient
+        self,
+        submission: Submission,
+        recipient: Recipient,
+        not_before: datetime | None,
     ) -> NewDelivery:
         key = LineKey(
             submission.tenant,
@@ -342,6 +413,7 @@ class QueueIntake:
             recipient,
             self._subject_of(recipient.address.canonical),
             self._book.line_for(key, submission.accepted_at),
+            not_before,
         )
 
     async def _write_body(self, submission: Submission, message: MessageId) -> str:

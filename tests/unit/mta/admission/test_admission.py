@@ -191,9 +191,15 @@ def test_an_author_outside_the_tenants_proven_domains_is_refused(header: bytes) 
 def test_another_tenants_domain_reads_like_an_unknown_one() -> None:
     texts = {
         refused(f"From: a@{domain}\r\n".encode()).reply.text.replace(domain, "")
-        for domain in ("theirs.example", "nobody.example", "unproven.example")
+        for domain in ("theirs.example", "nobody.example")
     }
     assert len(texts) == 1
+
+
+def test_an_unproven_domain_of_ones_own_is_refused_with_the_record_to_publish() -> None:
+    refusal = refused(b"From: a@unproven.example\r\n")
+    assert (refusal.reply.code, refusal.reply.enhanced) == (550, "5.7.1")
+    assert "TXT record s1._domainkey.unproven.example" in refusal.reply.text
 
 
 @pytest.mark.parametrize("domain", ["keyless.example", "revoked.example"])
