@@ -27,7 +27,9 @@ from mailwright.queue.book import LineBook
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
 from mailwright.queue.dispatch import Tools
+from mailwright.queue.holds import Holds
 from mailwright.queue.intake import IntakeSettings, QueueIntake
+from mailwright.queue.operations import Operations
 from mailwright.queue.recovery import discard_incomplete, load_lines, recover_sending
 from mailwright.queue.reporting import Reporter, ReportSettings
 from mailwright.queue.scheduler import Scheduler, SchedulerSettings
@@ -173,6 +175,7 @@ class Queue:
     tally: Tally
     permits: Permits
     stored_limits: StoredLimits
+    operations: Operations
 
     async def finished(self) -> dict[str, int]:
         """Return the final state of each recipient that has one."""
@@ -315,12 +318,14 @@ async def _assemble(
         tally,
     )
     router = ScriptedRouter(profile)
+    holds = Holds()
     scheduler = Scheduler(
         tools=tools,
         router=router,
         courier=courier,
         directory=lambda: directory,
         settings=SchedulerSettings(connections, 1000, profile.retry, idle_s=0.2),
+        stops=holds.stops,
     )
     lazily.append(scheduler)
     intake = QueueIntake(
@@ -339,6 +344,18 @@ async def _assemble(
     await discard_incomplete(store)
     await recover_sending(store, clock, ambiguous_retry)
     await load_lines(store, book)
+    operations = Operations(
+        store=store,
+        book=book,
+        scheduler=scheduler,
+        holds=holds,
+        router=router,
+        clock=clock,
+        next_id=store.ids.take,
+        tally=tally,
+        look_s=0.02,
+    )
+    await operations.load()
     for line in book:
         scheduler.park(line)
     return Queue(
@@ -353,4 +370,5 @@ async def _assemble(
         tally,
         permits,
         stored,
+        operations,
     )

@@ -106,6 +106,9 @@ class Holds:
     def __iter__(self) -> Iterator[Hold]:
         return iter(list(self._holds.values()))
 
+    def __contains__(self, hold_id: HoldId) -> bool:
+        return hold_id in self._holds
+
     def get(self, hold_id: HoldId) -> Hold | None:
         """Return the hold with this id, if it is in force."""
         return self._holds.get(hold_id)

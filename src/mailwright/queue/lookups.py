@@ -38,6 +38,13 @@ class Lookups:
             return None
         return site
 
+    def remember(self, domain: str, site: Site) -> None:
+        """Keep where mail of ``domain`` goes."""
+        self._sites[domain] = site
+        self._sites.move_to_end(domain)
+        if len(self._sites) > self._sites_max:
+            self._sites.popitem(last=False)
+
     def add(self, line: Line) -> bool:
         """Let ``line`` wait; return whether one more worker should start."""
         domain = line.key.domain
@@ -67,8 +74,5 @@ class Lookups:
     def end(self, domain: str, answer: Site | Reply) -> list[Line]:
         """Remember ``answer`` and return the lines that waited for it."""
         if isinstance(answer, Site):
-            self._sites[domain] = answer
-            self._sites.move_to_end(domain)
-            if len(self._sites) > self._sites_max:
-                self._sites.popitem(last=False)
+            self.remember(domain, answer)
         return self._lines.pop(domain)

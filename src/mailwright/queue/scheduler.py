@@ -180,6 +180,10 @@ class Scheduler:
             return lane.site
         return self._lookups.known(line.key.domain, self._tools.clock.steady())
 
+    def remember(self, domain: str, site: Site) -> None:
+        """Take over where mail of ``domain`` goes, from whoever asked the router."""
+        self._lookups.remember(domain, site)
+
     def lanes(self) -> list[Lane]:
         """Return the lanes there are, for people."""
         return list(self._lanes.values())
