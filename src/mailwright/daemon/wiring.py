@@ -149,12 +149,8 @@ def _put_together(
     bodies_folder.mkdir(mode=0o700, exist_ok=True)
     bodies = BodyStore(bodies_folder)
     book = LineBook(store.ids.take)
-<<<<<<< /tmp/tmpmddtr37o/work
-    out = _outgoing(settings, state, clock, resolver, signing, bodies, budget)
-    quotas = Quotas(state.settings.directory)
-=======
     out = _outgoing(settings, state, clock, resolver, signing, bodies, budget, book)
->>>>>>> /tmp/tmpmddtr37o/mine
+    quotas = Quotas(state.settings.directory)
     intake = QueueIntake(
         store=store,
         next_id=store.ids.take,
@@ -166,11 +162,8 @@ def _put_together(
         settings=_intake_settings(settings),
         on_queued=out.scheduler.on_due,
         tally=out.tally,
-<<<<<<< /tmp/tmpmddtr37o/work
         quotas=quotas,
-=======
         reporter=out.reporter,
->>>>>>> /tmp/tmpmddtr37o/mine
     )
     offices = open_offices(
         state, clock, resolver, budget, lambda: _api_limits(settings)

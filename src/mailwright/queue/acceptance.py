@@ -167,7 +167,7 @@ def unconditional_rows(
     when the delivery is claimed. ``data`` is what the event ``received`` says.
     """
     (new,) = acceptance.deliveries
-    row = _delivery_row(acceptance, new, to_micros(acceptance.due_at))
+    row = _delivery_row(acceptance, new, to_micros(acceptance.due_at(new)))
     return (
         *_message_rows(acceptance, is_complete=True),
         INSERT_DELIVERY(**row),
@@ -237,37 +237,7 @@ def _delivery_row(
     acceptance: Acceptance, new: NewDelivery, due_at: int
 ) -> dict[str, Value]:
     submission = acceptance.submission
-<<<<<<< /tmp/tmpdo4klaea/work
     not_before = new.not_before
-    return statements.queue_delivery(
-        id=new.id,
-        message=acceptance.message,
-        line=new.line.id,
-        band=DEFAULT_BAND,
-        due_at=due_at,
-        not_before=None if not_before is None else to_micros(not_before),
-        expires_at=to_micros(acceptance.expires_at),
-        state=int(State.QUEUED),
-        attempt=0,
-        ambiguous=0,
-        lost=0,
-        epoch=None,
-        source=None,
-        tenant=submission.tenant,
-        stream=submission.stream,
-        recipient=new.recipient.address.canonical,
-        subject=new.subject,
-        notify=",".join(sorted(new.recipient.notify)),
-        orcpt=new.recipient.orcpt,
-        accepted_at=to_micros(submission.accepted_at),
-        selector=submission.selector,
-        token_key=None,
-        token_day=None,
-        last_reply=None,
-        is_delay_reported=0,
-    )
-=======
-    not_before = submission.not_before
     return {
         "id": new.id,
         "message": acceptance.message,
@@ -295,7 +265,6 @@ def _delivery_row(
         "last_reply": None,
         "is_delay_reported": 0,
     }
->>>>>>> /tmp/tmpdo4klaea/mine
 
 
 def _queued(

@@ -92,11 +92,7 @@ class IntakeSettings:
 class QueueIntake:
     """Implements the doors' port ``Intake``."""
 
-<<<<<<< /tmp/tmpw3n15w7x/work
-    def __init__(  # noqa: PLR0913  collaborators, by keyword
-=======
     def __init__(  # noqa: PLR0913 - the wiring hands collaborators in by keyword
->>>>>>> /tmp/tmpw3n15w7x/mine
         self,
         *,
         store: UnitStore,
@@ -109,11 +105,8 @@ class QueueIntake:
         settings: IntakeSettings,
         on_queued: Callable[[Line], None],
         tally: Tally | None = None,
-<<<<<<< /tmp/tmpw3n15w7x/work
         quotas: Quotas | None = None,
-=======
         reporter: Reporter | None = None,
->>>>>>> /tmp/tmpw3n15w7x/mine
     ) -> None:
         """``write_file`` makes a body durable in a file; it is called in a thread.
 
@@ -130,11 +123,8 @@ class QueueIntake:
         self._settings = settings
         self._on_queued = on_queued
         self._tally = tally or Tally()
-<<<<<<< /tmp/tmpw3n15w7x/work
         self._quotas = quotas
-=======
         self._reporter = reporter
->>>>>>> /tmp/tmpw3n15w7x/mine
 
     def apply(self, settings: IntakeSettings) -> None:
         """Take over new times; they act on what is accepted from now on."""
@@ -299,15 +289,7 @@ class QueueIntake:
                 self._tally.count(EventType.SUPPRESSED, line.key.pool)
                 continue
             self._tally.count(EventType.RECEIVED, line.key.pool)
-<<<<<<< /tmp/tmpw3n15w7x/work
-            due_at = acceptance.due_at(new)
-            if not line.count:
-                line.next_due_at = due_at
-            line.due_again(due_at)
-            line.count += 1
-=======
-            line.gained(acceptance.due_at)
->>>>>>> /tmp/tmpw3n15w7x/mine
+            line.gained(acceptance.due_at(new))
             touched[line.id] = line
         if not touched:
             return

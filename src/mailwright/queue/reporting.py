@@ -335,7 +335,9 @@ class Reporter:
         )
         line = self._book.line_for(key, now)
         subject = self._subject_of(recipient.address.canonical)
-        delivery = NewDelivery(DeliveryId(self._next_id()), recipient, subject, line)
+        delivery = NewDelivery(
+            DeliveryId(self._next_id()), recipient, subject, line, submission.not_before
+        )
         acceptance = Acceptance(
             submission,
             number,
@@ -352,7 +354,7 @@ class Reporter:
             format_public(Kind.MESSAGE, now, number),
             unconditional_rows(acceptance, data),
             line,
-            acceptance.due_at,
+            acceptance.due_at(delivery),
             content_of(acceptance),
             self._stored,
         )
