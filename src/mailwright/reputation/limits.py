@@ -57,18 +57,28 @@ class LimitBook:
         self._daily = daily
         self._seen: tuple[Sequence[Throttle], Sequence[DailyLimit]] = ((), ())
         self._ready: dict[Profile, Limits] = {}
+        #: The same by identity: comparing profiles costs more than the answer.
+        self._by_id: dict[int, tuple[Profile, Limits]] = {}
 
     def limits(self, profile: Profile) -> Limits:
         """Return what may apply to deliveries under ``profile``."""
-        now = (self._throttles(), self._daily())
-        if now[0] is not self._seen[0] or now[1] is not self._seen[1]:
-            self._seen = now
+        throttles, daily = self._throttles(), self._daily()
+        if throttles is not self._seen[0] or daily is not self._seen[1]:
+            self._seen = (throttles, daily)
             self._ready.clear()
+            self._by_id.clear()
+        known = self._by_id.get(id(profile))
+        if known is not None and known[0] is profile:
+            return known[1]
         limits = self._ready.get(profile)
         if limits is None:
+            limits = self._make_ready(profile)
             if len(self._ready) >= _PROFILES_MAX:
                 self._ready.clear()
-            limits = self._ready[profile] = self._make_ready(profile)
+            self._ready[profile] = limits
+        if len(self._by_id) >= _PROFILES_MAX:
+            self._by_id.clear()
+        self._by_id[id(profile)] = (profile, limits)
         return limits
 
     def _make_ready(self, profile: Profile) -> Limits:

@@ -88,7 +88,15 @@ class Meter:
         match: counts only where these keys have these values.
     """
 
-    __slots__ = ("_match", "_names", "is_of_line", "is_of_source", "label", "spelling")
+    __slots__ = (
+        "_match",
+        "_names",
+        "_parts",
+        "is_of_line",
+        "is_of_source",
+        "label",
+        "spelling",
+    )
 
     def __init__(
         self,
@@ -97,11 +105,13 @@ class Meter:
         match: tuple[tuple[Key, str | int], ...] = (),
     ) -> None:
         self.spelling = spelling
-        self._match = match
+        self._match = tuple((key.value, value) for key, value in match)
         counted = per | {key for key, _ in match}
         self.is_of_line = not OF_LINE.isdisjoint(counted)
         self.is_of_source = Key.SOURCE in counted
         self._names = tuple(key for key in Key if key in counted)
+        # Plain texts: members of an enumeration are slow to write out.
+        self._parts = tuple((key.value, f" {key.value}=") for key in self._names)
         #: Without values: what refusals are counted by.
         self.label = f"{spelling} per {', '.join(self._names) or 'node'}"
 
@@ -114,11 +124,11 @@ class Meter:
             if _value(key, keys, source) != wanted:
                 return None
         name = self.spelling
-        for key in self._names:  # no value has a space in it
-            value = _value(key, keys, source)
+        for key, part in self._parts:  # no value has a space in it
+            value = source if key == "source" else getattr(keys, key)
             if value is None:
                 return None
-            name += f" {key}={value}"
+            name = f"{name}{part}{value}"
         return name
 
     def spoken(self, keys: PermitKeys, source_name: str) -> str:
@@ -137,10 +147,8 @@ class Meter:
         return f"{self.spelling} of {', '.join(scope) or 'all mail'}"
 
 
-def _value(key: Key, keys: PermitKeys, source: int | None) -> str | int | None:
-    if key is Key.SOURCE:
-        return source
-    value: str | int | None = getattr(keys, key.value)
+def _value(key: str, keys: PermitKeys, source: int | None) -> str | int | None:
+    value: str | int | None = source if key == "source" else getattr(keys, key)
     return value
 
 

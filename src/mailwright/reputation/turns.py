@@ -49,9 +49,9 @@ class SourceTurns:
     def member(self, pool: PoolId, source: SourceId) -> tuple[Pool, Source] | None:
         """Return ``source`` and whose it is, if mail of ``pool`` may leave from it."""
         for each in self._chain(pool):
-            for member, _ in each.sources:
-                if member.id == source:
-                    return each, member
+            for found in each.sources:
+                if found[0].id == source:
+                    return each, found[0]
         return None
 
     def charge(self, pool: Pool, chosen: SourceId, count: int) -> None:
