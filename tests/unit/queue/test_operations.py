@@ -107,9 +107,10 @@ def test_a_held_line_waits_while_others_leave_and_leaves_when_released(
     async def test(queue: Queue) -> None:
         await accept(queue, "a@x.example", "b@y.example")
 
+        extent = await queue.operations.hold(X, **WHO)
+        assert (extent.lines, extent.deliveries) == (1, 1)
+
         async def body() -> None:
-            extent = await queue.operations.hold(X, **WHO)
-            assert (extent.lines, extent.deliveries) == (1, 1)
             await accept(queue, "c@x.example", "d@y.example")
             assert set(await settled(queue, 2)) == {"b@y.example", "d@y.example"}
             ended, stopped = await queue.operations.release(X)
@@ -148,9 +149,10 @@ def test_a_hold_of_a_provider_stops_domains_that_are_not_looked_up_yet(
         )
         await accept(queue, "a@x.example", "b@y.example")
 
+        extent = await queue.operations.hold(Selection(provider="big"), **WHO)
+        assert (extent.lines, extent.unresolved) == (1, 0)
+
         async def body() -> None:
-            extent = await queue.operations.hold(Selection(provider="big"), **WHO)
-            assert (extent.lines, extent.unresolved) == (1, 0)
             await accept(queue, "c@x.example")
             assert set(await settled(queue, 1)) == {"b@y.example"}
             assert "a@x.example" not in queue.courier.carried
@@ -189,9 +191,10 @@ def test_a_hold_ends_by_itself(tmp_path: Path) -> None:
     async def test(queue: Queue) -> None:
         await accept(queue, "a@x.example")
 
+        end = datetime.now(UTC) + timedelta(milliseconds=100)
+        await queue.operations.hold(X, ends_at=end, **WHO)
+
         async def body() -> None:
-            end = datetime.now(UTC) + timedelta(milliseconds=100)
-            await queue.operations.hold(X, ends_at=end, **WHO)
             await settled(queue, 1)
             assert datetime.now(UTC) >= end
 
@@ -245,8 +248,9 @@ def test_one_tenants_operations_leave_the_others_mail_alone(tmp_path: Path) -> N
         assert (await queue.operations.cancel(named, **WHO)).deliveries == 0
         assert (await queue.operations.retry(named)).deliveries == 0
 
+        await queue.operations.cancel(mine, **WHO)
+
         async def body() -> None:
-            await queue.operations.cancel(mine, **WHO)
             states = await settled(queue, 2)
             assert states == {
                 "a@x.example": State.DELIVERED,
@@ -265,9 +269,10 @@ def test_what_is_cancelled_never_leaves_and_each_has_its_event(tmp_path: Path) -
         dry = await queue.operations.cancel(X, dry_run=True, **WHO)
         assert (dry.lines, dry.deliveries, dry.hold) == (1, 230, None)
 
+        real = await queue.operations.cancel(X, **WHO)
+        assert (real.lines, real.deliveries) == (1, 230)
+
         async def body() -> None:
-            real = await queue.operations.cancel(X, **WHO)
-            assert (real.lines, real.deliveries) == (1, 230)
             states = Counter((await settled(queue, 231)).values())
             assert states == {State.CANCELLED: 230, State.DELIVERED: 1}
 

@@ -1,0 +1,204 @@
+"""Why has this not left? What stops a line, how fast a lane may be, what was said last.
+
+Values for people, taken from what the scheduler knows at this moment.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import bindparam, select
+
+from mailwright.clock import from_micros
+from mailwright.config.units import parse_rate
+from mailwright.ids import PoolId, SourceId
+from mailwright.queue.dispatch import Lane
+from mailwright.queue.holds import Holds
+from mailwright.queue.line import NOTHING_DUE, Line
+from mailwright.queue.scheduler import Scheduler
+from mailwright.queue.tables import deliveries
+from mailwright.site import Profile
+from mailwright.store.statements import Query, Row
+
+_HOUR_S: Final = 3600
+
+#: How attempts of a line's deliveries ended that wait still.
+LAST_REPLIES: Final = Query(
+    "last replies",
+    select(deliveries.c.last_reply)
+    .where(
+        deliveries.c.line == bindparam("line_id"),
+        deliveries.c.state == 0,
+        deliveries.c.last_reply.is_not(None),
+    )
+    .limit(bindparam("most")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What stops a line now.
+
+    Attributes:
+        by: hold, rest, time, permit, connections or lookup.
+        reason: for people.
+        until: when it ends; ``None`` where nobody knows.
+    """
+
+    by: str
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One limit on the way.
+
+    Attributes:
+        level: what it is counted by.
+        limit: how much, as the profile spells it.
+    """
+
+    level: str
+    limit: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """A lane at this moment.
+
+    Attributes:
+        lines: that are due and may feed it.
+        connections: open or being opened, by source.
+        rests: why nothing of it leaves; with the time until when.
+        failures: how often in a row its hosts could not be reached.
+        ceiling_per_hour: messages that its rates allow; ``None``: no rate limits it.
+        connections_most: that its limits allow.
+    """
+
+    site: str
+    provider: str
+    pool: PoolId
+    lines: int
+    deliveries: int
+    connections: dict[SourceId, int]
+    rests: Block | None
+    failures: int
+    ceiling_per_hour: float | None
+    connections_most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How an attempt ended."""
+
+    at: datetime
+    code: int
+    enhanced: str
+    text: str
+    phase: str
+    origin: str
+    hop: str
+
+
+def block_of(
+    line: Line, *, holds: Holds, scheduler: Scheduler, now: datetime
+) -> Block | None:
+    """Return what stops ``line`` now; ``None``: nothing that is known."""
+    site = scheduler.site_of(line)
+    hold = holds.stopping(line, None if site is None else site.profile.provider)
+    if hold is not None:
+        what = "being cancelled" if hold.cancels else "held"
+        return Block("hold", f"{what} by {hold.author}: {hold.reason}", hold.ends_at)
+    if line.wait_until is not None and line.wait_until > now:
+        return Block("rest", line.wait_reason, line.wait_until)
+    if line.next_due_at == NOTHING_DUE:
+        return None
+    if line.next_due_at > now:
+        return Block("time", "its next delivery is not due yet", line.next_due_at)
+    permit = scheduler.why_waiting(line)
+    if permit is not None:
+        return Block("permit", permit.reason, permit.until)
+    if site is None:
+        return Block("lookup", "its domain is being looked up")
+    return None
+
+
+def lane_state(
+    lane: Lane, scheduler: Scheduler, sources: int, now: datetime
+) -> LaneState:
+    """Return what ``lane`` does; ``sources`` is how many its pool has."""
+    lines = list(lane.lines)
+    refused = lane.refused
+    rests = None
+    if refused is not None and lane.is_refused(now):
+        rests = Block("permit", refused.reason, refused.until)
+    elif lines and not lane.connections:
+        rests = Block("connections", "it waits for a free connection")
+    profile = lane.site.profile
+    return LaneState(
+        lane.site.key,
+        profile.provider,
+        lane.pool,
+        len(lines),
+        sum(line.available for line in lines),
+        dict(lane.connections),
+        rests,
+        scheduler.failures(lane),
+        ceiling_per_hour(profile, sources),
+        most_connections(profile, sources),
+    )
+
+
+def ceiling_per_hour(profile: Profile, sources: int) -> float | None:
+    """Return the messages per hour that the rates of ``profile`` allow one site.
+
+    ``sources`` share the pool. ``None``: no rate limits it.
+    """
+    each = (*profile.throttles, *profile.per_source.throttles)
+    rates = [_per_hour(text) * max(sources, 1) for text in each]
+    rates += [_per_hour(text) for text in profile.overall.throttles]
+    return min(rates, default=None)
+
+
+def most_connections(profile: Profile, sources: int) -> int:
+    """Return the connections that the limits of ``profile`` allow one site."""
+    each = min(
+        profile.connections, profile.per_source.connections or profile.connections
+    )
+    most = each * max(sources, 1)
+    return min(most, profile.overall.connections or most)
+
+
+def limits_of(profile: Profile) -> list[Limit]:
+    """Return the limits of ``profile`` with the level at which each is counted."""
+    levels = [
+        ("source and site", profile.connections, profile.throttles),
+        ("source", profile.per_source.connections, profile.per_source.throttles),
+        ("all sources", profile.overall.connections, profile.overall.throttles),
+    ]
+    found = []
+    for level, connections, throttles in levels:
+        if connections is not None:
+            found.append(Limit(level, f"{connections} connections"))
+        found += [Limit(level, text) for text in throttles]
+    found.append(
+        Limit("connection", f"{profile.messages_per_connection} messages, then another")
+    )
+    return found
+
+
+def said_of(rows: Sequence[Row]) -> list[Said]:
+    """Return the values of rows of :data:`LAST_REPLIES`, the latest first."""
+    said = []
+    for (text,) in rows:
+        code, enhanced, words, phase, origin, hop, at = json.loads(text)
+        said.append(Said(from_micros(at), code, enhanced, words, phase, origin, hop))
+    return sorted(said, key=lambda each: each.at, reverse=True)
+
+
+def _per_hour(text: str) -> float:
+    rate = parse_rate(text)
+    return rate.count * _HOUR_S / rate.period_s
