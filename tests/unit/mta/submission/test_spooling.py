@@ -217,6 +217,10 @@ def test_the_time_that_our_disk_takes_is_not_the_clients(is_ours: bool) -> None:
             assert peer.is_closed is not is_ours
             if files.gate is not None:
                 files.gate.set()
+                await until(peer._is_idle)
+                loop.shift_s += 31  # a look at the deadline: it has moved as well
+                for _ in range(10):
+                    await asyncio.sleep(0)
                 assert codes(await answer(peer, b".\r\n")) == [250]
         await until(lambda: ports.spools.open_files == 0)
 
@@ -304,6 +308,27 @@ def test_who_waits_for_memory_holds_as_little_as_possible() -> None:
     )
     drive(play, ports, keep)
     assert files.sizes[0] >= 59_000
+
+
+def test_who_falls_silent_makes_room_for_those_who_wait_for_memory() -> None:
+    ports = make_ports(budget_octets=200_000)
+
+    async def play(peer: MemoryPeer) -> None:
+        budget = ports.budget
+        await answer(peer, HEADER + BODY[:60_000])
+        assert budget.try_acquire(100_000)
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(budget.acquire(150_000, within_s=60))
+            # It has not enough yet: nobody may overtake it, not even for nothing.
+            await until(lambda: budget.free > 99_000)
+            await until(peer._is_idle)
+            budget.release(100_000)
+            assert await waiting
+        budget.release(150_000)
+        assert codes(await answer(peer, b"\r\n.\r\n")) == [250]
+
+    keep = open_settings(spool_keep_octets=1_000, spool_hold_s=0.05, budget_wait_s=0.01)
+    drive(play, ports, keep)
 
 
 # Disks that fail.
