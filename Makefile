@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 RECIPIENTS ?= 400
 
 # What the scenarios run against: Postfix (with smtp-source and smtp-sink), swaks (with
-# TLS), strace.
-PEERS := postfix swaks libnet-ssleay-perl strace
-PEER_COMMANDS := postfix smtp-sink swaks strace
+# TLS), strace, systemd (to judge the unit and name its groups of system calls),
+# Prometheus (with promtool).
+PEERS := postfix swaks libnet-ssleay-perl strace systemd libseccomp2 prometheus
+PEER_COMMANDS := postfix smtp-sink swaks strace systemd-analyze setpriv promtool
 
 .DEFAULT_GOAL := help
 
