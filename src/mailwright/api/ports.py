@@ -13,7 +13,7 @@ from typing import Protocol
 from prometheus_client.registry import Collector
 
 from mailwright.accounts.changes import Authorship
-from mailwright.accounts.directory import Credential
+from mailwright.accounts.directory import Credential, Directory
 from mailwright.accounts.logins import Denied
 from mailwright.accounts.proving import DomainReport
 from mailwright.accounts.settings.administration import Administration
@@ -22,6 +22,7 @@ from mailwright.events.types import EventType
 from mailwright.ids import PublicId, TenantId
 from mailwright.mta.admission import Offer, Refusal
 from mailwright.mta.ports import Intake
+from mailwright.queue.operations import Operations
 from mailwright.reply import Reply
 from mailwright.store.ports import UnitStore
 from mailwright.submission import Submission
@@ -214,14 +215,29 @@ class DomainChecks(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class QueueDoor:
+    """The queue of a running node, and the names of what is in it."""
+
+    operations: Operations
+    directory: Callable[[], Directory]
+    store: UnitStore
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorPorts:
-    """Everything that the routes for operators work with."""
+    """Everything that the routes for operators work with.
+
+    Attributes:
+        queue: ``None`` while no node runs.
+    """
 
     administration: Administration
     domains: DomainChecks
     clock: Clock
     budget: Budget
     limits: Callable[[], ApiLimits] = ApiLimits
+    queue: QueueDoor | None = None
 
     def by(self, author: str, reason: str) -> Authorship:
         """Return the authorship of a change that is made now."""

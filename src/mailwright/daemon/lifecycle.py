@@ -81,6 +81,7 @@ async def _recover(node: Node) -> None:
         store, node.clock, node.settings.delivery.ambiguous_retry
     )
     await load_lines(store, node.book)
+    await node.out.operations.load()
     await node.operating.load(store, node.clock.now())
     await node.out.tls_memory.load(node.clock.now())
     await _judge_clock(node)
@@ -131,6 +132,7 @@ async def run_node(
             tasks.create_task(node.doors.api.run(), name="api"),
             tasks.create_task(maintenance.run(), name="maintenance"),
             tasks.create_task(node.operating.run(), name="operating"),
+            tasks.create_task(node.out.operations.run(), name="operations"),
             tasks.create_task(watchdog.run(), name="watchdog"),
             *(
                 [tasks.create_task(node.event_file.run(), name="events file")]

@@ -17,7 +17,7 @@ from mailwright.accounts.proving import Prover
 from mailwright.accounts.quotas import Quotas
 from mailwright.accounts.settings.administration import Administration
 from mailwright.api.app import create_operator_app
-from mailwright.api.ports import ApiLimits, Budget, OperatorPorts
+from mailwright.api.ports import ApiLimits, Budget, OperatorPorts, QueueDoor
 from mailwright.api.server import ApiServer
 from mailwright.clock import Clock
 from mailwright.daemon.state import State
@@ -51,8 +51,12 @@ def open_offices(
     resolver: Resolver,
     budget: Budget,
     limits: Callable[[], ApiLimits] = ApiLimits,
+    queue: QueueDoor | None = None,
 ) -> Offices:
-    """Put together what changes the settings of an open state."""
+    """Put together what changes the settings of an open state.
+
+    ``queue`` is of the node that runs on it, if one does.
+    """
     live = state.settings
 
     def on_changed() -> None:
@@ -61,7 +65,7 @@ def open_offices(
 
     administration = Administration(state.store, live, on_changed)
     prover = Prover(live, administration, resolver, records, clock)
-    ports = OperatorPorts(administration, prover, clock, budget, limits)
+    ports = OperatorPorts(administration, prover, clock, budget, limits, queue)
     return Offices(administration, prover, ports)
 
 

@@ -18,7 +18,7 @@ from mailwright.accounts.guesses import GuessLimiter
 from mailwright.accounts.logins import Logins, SmtpLogins
 from mailwright.accounts.quotas import Quotas
 from mailwright.api.app import create_app
-from mailwright.api.ports import ApiLimits, ApiPorts, MetricsDoor
+from mailwright.api.ports import ApiLimits, ApiPorts, MetricsDoor, QueueDoor
 from mailwright.api.server import ApiServer
 from mailwright.bounce import dsn, suppression, verdict
 from mailwright.clock import Clock, ClockTrust
@@ -48,8 +48,10 @@ from mailwright.queue.book import LineBook
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
 from mailwright.queue.dispatch import Tools
+from mailwright.queue.holds import Holds
 from mailwright.queue.intake import IntakeSettings, QueueIntake
 from mailwright.queue.line import Line
+from mailwright.queue.operations import Operations
 from mailwright.queue.reporting import Reporter, ReportSettings
 from mailwright.queue.scheduler import Scheduler, SchedulerSettings
 from mailwright.queue.settlement import Settlement, SettlementSettings
@@ -99,6 +101,7 @@ class Outgoing:
     trust: ClockTrust
     limits: StoredLimits
     reporter: Reporter
+    operations: Operations
 
 
 @dataclass(slots=True)
@@ -166,7 +169,12 @@ def _put_together(
         reporter=out.reporter,
     )
     offices = open_offices(
-        state, clock, resolver, budget, lambda: _api_limits(settings)
+        state,
+        clock,
+        resolver,
+        budget,
+        lambda: _api_limits(settings),
+        queue=QueueDoor(out.operations, state.settings.directory, store, clock),
     )
     operating = Operating(offices, settings.state_dir, quotas, book)
     readiness, vitals = Readiness(), Vitals()
@@ -294,14 +302,26 @@ def _outgoing(
         budget,
         tally,
     )
+    holds = Holds()
     scheduler = Scheduler(
         tools=tools,
         router=router,
         courier=courier,
         directory=live.directory,
         settings=_scheduler_settings(settings),
+        stops=holds.stops,
     )
     told.append(scheduler.on_due)
+    operations = Operations(
+        store=store,
+        book=book,
+        scheduler=scheduler,
+        holds=holds,
+        router=router,
+        clock=clock,
+        next_id=store.ids.take,
+        tally=tally,
+    )
     return Outgoing(
         scheduler,
         courier,
@@ -314,6 +334,7 @@ def _outgoing(
         trust,
         limits,
         reporter,
+        operations,
     )
 
 
