@@ -10,7 +10,6 @@ RECIPIENTS ?= 400
 # TLS), strace, systemd (to judge the unit and name its groups of system calls),
 # Prometheus (with promtool).
 PEERS := postfix swaks libnet-ssleay-perl strace systemd libseccomp2 prometheus
-PEER_COMMANDS := postfix smtp-sink swaks strace systemd-analyze setpriv promtool
 
 .DEFAULT_GOAL := help
 
@@ -35,7 +34,7 @@ unit: $(VENV)/.dev ## the tests that start nothing
 	$(BIN)/pytest -q -n 2 -m "not scenario"
 
 peers:
-	@PATH="$$PATH:/usr/sbin:/sbin" .ci/peers "$(PEERS)" "$(PEER_COMMANDS)"
+	@.ci/peers $(PEERS)
 
 docs: $(VENV)/.dev ## write the generated pages anew
 	$(BIN)/mailwright config reference > docs/reference/settings.md

@@ -147,6 +147,14 @@ class LimitSettings(Section):
                     "lower it or raise max_message",
                 )
             )
+        if self.max_message > self.bodies_in_memory:
+            found.append(
+                Complaint(
+                    ("bodies_in_memory",),
+                    "is less than max_message: such messages would never be taken",
+                    "raise it or lower max_message",
+                )
+            )
         refuse(found, "limits")
         return self
 

@@ -79,6 +79,12 @@ def test_settings_cannot_be_changed() -> None:
             "more than max_message",
             "raise max_message",
         ),
+        (
+            {"limits": {"max_message": "65MB"}},
+            "limits.bodies_in_memory",
+            "never be taken",
+            "lower max_message",
+        ),
         ({"delivery": {"retry": []}}, "delivery.retry", "at least 1", "retry = ["),
         (
             {"delivery": {"retry": ["5m", "1ms"]}},
