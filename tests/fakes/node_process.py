@@ -158,14 +158,14 @@ class NodeProcess:
     Attributes:
         settings: its file.
         command: what the interpreter is told; the file's name follows.
-        smtp: address of its first SMTP door.
-        http: of its API.
+        doors: addresses of its SMTP doors, in the order of its file.
+        http: address of its API.
         log: what it has written so far, line by line.
     """
 
     settings: Path
     command: Sequence[str] = SERVE
-    smtp: tuple[str, int] = ("", 0)
+    doors: list[tuple[str, int]] = field(default_factory=list)
     http: tuple[str, int] = ("", 0)
     log: list[str] = field(default_factory=list)
     _process: asyncio.subprocess.Process | None = None
@@ -177,8 +177,17 @@ class NodeProcess:
         await self.wait_running()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self, _kind: object, error: BaseException | None, _trace: object
+    ) -> None:
         await self.kill()
+        if error is not None:
+            error.add_note(self.text)
+
+    @property
+    def smtp(self) -> tuple[str, int]:
+        """Address of its first SMTP door."""
+        return self.doors[0]
 
     @property
     def pid(self) -> int:
@@ -218,8 +227,8 @@ class NodeProcess:
                 address = found[2], int(found[3])
                 if found[1] == "HTTP":
                     self.http = address
-                elif not self.smtp[1]:
-                    self.smtp = address
+                else:
+                    self.doors.append(address)
 
     async def wait_log(self, pattern: str, *, within_s: float = 30.0) -> str:
         """Return the first line of the log that ``pattern`` is found in."""

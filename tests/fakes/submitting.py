@@ -110,6 +110,16 @@ class SmtpClient:
         self._writer.write(octets)
         return await self.expect(expected)
 
+    async def say_all(self, octets: bytes) -> bytes:
+        """Write ``octets`` in one go and return all that is said until the end."""
+        self._writer.write(octets)
+        said = b""
+        async with asyncio.timeout(PATIENCE_S):
+            with contextlib.suppress(ConnectionError):
+                while more := await self._reader.read(65_536):
+                    said += more
+        return said
+
     async def expect(self, code: bytes) -> bytes:
         """Return the last line of a reply with ``code``.
 
@@ -149,12 +159,13 @@ class HttpClient:
             ConnectionError: the node has gone.
             RefusedError: it answered something else.
         """
-        body = {
-            "from": "a@example.com",
-            "bcc": list(letter.recipients),
-            "subject": letter.subject,
-            "text": letter.text,
-        }
+        await self.send(
+            bcc=list(letter.recipients), subject=letter.subject, text=letter.text
+        )
+
+    async def send(self, **body: object) -> None:
+        """Submit any JSON; raises as :meth:`submit` does."""
+        body = {"from": "a@example.com", **body}
         try:
             answer = await self._client.post("/v1/messages", json=body)
         except httpx.TransportError as error:

@@ -1,0 +1,207 @@
+"""Debian's Postfix as a receiver: a private instance on loopback, and its sink."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+
+START_S = 60.0
+#: Who owns what Postfix writes.
+USER = "postfix"
+
+_MAIN = """\
+compatibility_level = 3.6
+queue_directory = {folder}/spool
+data_directory = {folder}/data
+maillog_file = {folder}/log/maillog
+maillog_file_prefixes = {folder}/log
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = peer.example
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mydestination =
+alias_maps =
+alias_database =
+local_recipient_maps =
+virtual_mailbox_domains = dest.example, example.net
+mynetworks =
+virtual_mailbox_maps = static:all/
+virtual_mailbox_base = {folder}/mail
+virtual_uid_maps = static:{uid}
+virtual_gid_maps = static:{gid}
+virtual_minimum_uid = 1
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+smtpd_peername_lookup = no
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {folder}/etc/tls.pem
+smtpd_tls_received_header = yes
+{more}
+"""
+_MASTER = """\
+127.0.0.1:{port} inet n - n - - smtpd
+postlog unix-dgram n - n - 1 postlogd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+virtual unix - n n - - virtual
+proxymap unix - - n - - proxymap
+error unix - - n - - error
+retry unix - - n - - error
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Postfix:
+    """An instance that runs. It keeps what it gets for anyone in its two domains."""
+
+    folder: Path
+    port: int
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        path = self.folder / "log" / "maillog"
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def letters(self) -> list[bytes]:
+        """What it has delivered, with the fields that delivery adds; lines end in LF."""
+        folder = self.folder / "mail" / "all" / "new"
+        return [path.read_bytes() for path in sorted(folder.glob("*"))]
+
+    async def wait_letters(self, count: int) -> list[bytes]:
+        """Return what it has delivered when that is ``count`` letters."""
+        async with asyncio.timeout(START_S):
+            while len(self.letters) < count:
+                await asyncio.sleep(0.05)
+        return self.letters
+
+    async def wait_idle(self) -> None:
+        """Return when its queue is empty."""
+        queues = [self.folder / "spool" / each for each in ("incoming", "active")]
+        async with asyncio.timeout(START_S):
+            while any(path.is_file() for each in queues for path in each.rglob("*")):
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def running_postfix(folder: Path, *, more: str = "") -> AsyncIterator[Postfix]:
+    """Run an instance in ``folder``; ``more`` is settings of its ``main.cf``."""
+    port = free_port()
+    settings = _write_instance(folder, port, more)
+    postfix = Postfix(folder, port)
+    await _postfix(settings, "start")
+    try:
+        await _wait_open(port)
+        yield postfix
+    except BaseException as error:
+        error.add_note(postfix.log)
+        raise
+    finally:
+        await _postfix(settings, "stop")
+
+
+async def _postfix(settings: Path, command: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *("postfix", "-c", str(settings), command),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 0, said.decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """An ``smtp-sink`` that runs."""
+
+    folder: Path
+    port: int
+
+    @property
+    def letters(self) -> list[bytes]:
+        """What it took: its own fields, then the content; lines end in LF."""
+        return [path.read_bytes() for path in sorted(self.folder.glob("letter.*"))]
+
+    async def wait_letters(self, count: int) -> list[bytes]:
+        """Return what it took when that is ``count`` whole letters."""
+        async with asyncio.timeout(START_S):
+            while len([each for each in self.letters if each]) < count:
+                await asyncio.sleep(0.05)
+        return self.letters
+
+
+@asynccontextmanager
+async def running_sink(folder: Path) -> AsyncIterator[Sink]:
+    """Run ``smtp-sink``, which takes everything."""
+    _make_folder(folder)
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *("smtp-sink", "-u", USER, "-d", f"{folder}/letter."),
+        *(f"127.0.0.1:{port}", "100"),
+    )
+    try:
+        await _wait_open(port)
+        yield Sink(folder, port)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def _write_instance(folder: Path, port: int, more: str) -> Path:
+    """Write the files of an instance and return their folder."""
+    owner = pwd.getpwnam(USER)
+    folder.mkdir()
+    for name in ("etc", "spool", "log"):
+        (folder / name).mkdir()
+    for name in ("data", "mail"):
+        _make_folder(folder / name)
+    settings = folder / "etc"
+    values = {"folder": folder, "uid": owner.pw_uid, "gid": owner.pw_gid, "more": more}
+    (settings / "main.cf").write_text(_MAIN.format(**values))
+    (settings / "master.cf").write_text(_MASTER.format(port=port))
+    certificate = trustme.CA().issue_cert("peer.example").private_key_and_cert_chain_pem
+    certificate.write_to_path(settings / "tls.pem")
+    return settings
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder for Postfix to write in, and let it pass through those above."""
+    folder.mkdir()
+    shutil.chown(folder, USER)
+    for parent in folder.parents:
+        if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+async def _wait_open(port: int) -> None:
+    async with asyncio.timeout(START_S):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return
