@@ -31,7 +31,7 @@ class Recipient:
 
     Attributes:
         address: canonical.
-        notify: empty when not given (then: on failure and delay).
+        notify: empty when not given (then: on failure).
         orcpt: ``addr-type;address`` with xtext decoded, or ``""``.
     """
 
