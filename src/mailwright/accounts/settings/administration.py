@@ -168,12 +168,13 @@ class Administration:
             return wanted, compare(wanted, inventory, _opening(sealer))
 
         wanted, difference = await asyncio.to_thread(plan)
-        if difference.complaints:
-            raise UnfitError(difference.complaints)
-        if not difference.changes:
+        if not difference.changes and not difference.complaints:
             return Applied(inventory.version, (), dry_run)
+        # What is wrong with an old file is first of all that it is old.
         if setup.base is not None and setup.base != inventory.version:
             raise BaseMovedError(setup.base, inventory.version)
+        if difference.complaints:
+            raise UnfitError(difference.complaints)
         if dry_run:
             return Applied(inventory.version, difference.changes, is_dry_run=True)
         made = _Plan(inventory, wanted, difference.changes)
