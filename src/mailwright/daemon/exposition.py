@@ -56,6 +56,7 @@ class Measured(Collector):
         bodies: octets of content in memory, and how many there may be.
         unready: what keeps the node from being ready.
         event_file: ``None`` without one.
+        refusals: how often each limit let nothing more leave, by its label.
     """
 
     now: datetime
@@ -73,6 +74,7 @@ class Measured(Collector):
     unready: Sequence[str]
     directory: Directory
     event_file: EventFileState | None
+    refusals: Mapping[str, int]
 
     @override
     def collect(self) -> Iterator[Metric]:
@@ -106,6 +108,14 @@ class Measured(Collector):
         for names, number in named.items():
             family.add_metric(names, number)
         yield family
+        refusals = CounterMetricFamily(
+            "mailwright_refusals",
+            "How often a throttle or allowance let nothing more leave",
+            labels=["limit"],
+        )
+        for limit, number in self.refusals.items():
+            refusals.add_metric([limit], number)
+        yield refusals
 
     def _times(self) -> Iterator[Metric]:
         accepts = HistogramMetricFamily(

@@ -5,7 +5,7 @@ naming and adding up is done in the thread that builds the text
 (:mod:`mailwright.daemon.exposition`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -43,6 +43,7 @@ class NodeMetrics:
     vitals: Vitals
     readiness: Readiness
     event_file: EventFile | None
+    refusals: Mapping[str, int]
 
     def __call__(self) -> Measured:
         """Return the numbers as they are now."""
@@ -63,6 +64,7 @@ class NodeMetrics:
             unready=self.readiness.topics(),
             directory=self.directory(),
             event_file=None if file is None else file.statistics(),
+            refusals=dict(self.refusals),
         )
 
 

@@ -195,6 +195,7 @@ def _put_together(
             vitals=vitals,
             readiness=readiness,
             event_file=event_file,
+            refusals=out.limits.state.refusals,
         )
         return MetricsDoor(collector, settings.http.metrics_networks)
 

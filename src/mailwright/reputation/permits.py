@@ -80,6 +80,8 @@ class State(NamedTuple):
     buckets: Buckets
     ledgers: Ledgers
     growth: Growth
+    #: How often each limit refused, by the limit's label; for metrics.
+    refusals: Counter[str]
 
 
 class Permits:
@@ -102,8 +104,6 @@ class Permits:
         self._state = state
         self._limits = limits or LimitBook()
         self._is_suspect = is_suspect
-        #: How often each limit refused, by the limit's label; for metrics.
-        self.refusals: Counter[str] = Counter()
 
     def has_source(self, pool: PoolId, source: SourceId) -> bool:
         """Return whether mail of ``pool`` may leave from ``source`` at all."""
@@ -313,7 +313,7 @@ class Permits:
         for meter, bucket, asker in metered:
             if bucket.room(asker, at, is_bulk=keys.is_bulk) > 0:
                 continue
-            self.refusals[meter.label] += 1
+            self._state.refusals[meter.label] += 1
             stops.add(_stop_of(meter))
             turn = bucket.wait(asker, at, is_bulk=keys.is_bulk)
             if turn > until_ns:
@@ -323,7 +323,7 @@ class Permits:
         for each in dated:
             if self._state.ledgers.room(each.name, each.allowance) > 0:
                 continue
-            self.refusals[each.meter.label] += 1
+            self._state.refusals[each.meter.label] += 1
             stops.add(_stop_of(each.meter))
             refusal = self._used_up(each, now)
             if refusal.until > worst.until:

@@ -7,6 +7,7 @@ allowance twice.
 """
 
 import logging
+from collections import Counter
 from datetime import timedelta
 from typing import Final
 
@@ -76,7 +77,10 @@ class StoredLimits:
         self._clock = clock
         self._trust = trust
         self.state = State(
-            Buckets(), Ledgers(clock.now().date(), self._commit), Growth()
+            Buckets(),
+            Ledgers(clock.now().date(), self._commit),
+            Growth(),
+            Counter(),
         )
 
     async def load(self) -> None:

@@ -190,6 +190,7 @@ def measured(**changes: object) -> Measured:
         "unready": [],
         "directory": _Names(),
         "event_file": None,
+        "refusals": {},
     }
     return Measured(**(values | changes))
 
@@ -316,3 +317,15 @@ def test_buckets_are_cumulative() -> None:
         1, 3, 4,
     ]  # fmt: skip
     assert value_of(taken, f"{name}_sum") == pytest.approx(8.15)
+
+
+def test_refusals_are_counted_by_limit() -> None:
+    limit = "throttle 20/min per provider"
+    (family,) = (
+        each
+        for each in measured(refusals={limit: 3}).collect()
+        if each.name == "mailwright_refusals"
+    )
+    assert [(each.labels, each.value) for each in family.samples] == [
+        ({"limit": limit}, 3)
+    ]

@@ -71,7 +71,7 @@ def state() -> State:
         ledgers[0].committed(reservation)
 
     ledgers.append(Ledgers(NOW.date(), commit))
-    return State(Buckets(), ledgers[0], Growth(first=1000))
+    return State(Buckets(), ledgers[0], Growth(first=1000), Counter())
 
 
 def permits(
@@ -256,7 +256,7 @@ def test_refusals_are_counted_by_limits_and_never_by_names_of_others() -> None:
     for number in range(3):
         for _ in range(2):
             book.permit(line_keys(number), PROFILE, NOW, 1, SourceId(1))
-    assert book.refusals == {"throttle 1/h per domain": 3}
+    assert book._state.refusals == {"throttle 1/h per domain": 3}
 
 
 def test_changed_throttles_count_from_the_next_question() -> None:
@@ -269,7 +269,7 @@ def test_changed_throttles_count_from_the_next_question() -> None:
 
 def test_without_memory_for_one_more_bucket_nothing_leaves_unlimited() -> None:
     known = {POOL: pool(1)}
-    small = State(Buckets(most=2), state().ledgers, Growth())
+    small = state()._replace(buckets=Buckets(most=2))
     book = Permits(
         lambda: known, small, LimitBook(lambda: (throttle("1/h", Key.DOMAIN),))
     )
@@ -326,7 +326,7 @@ def test_mail_waits_a_moment_while_an_allowance_is_reserved() -> None:
     daily = (DailyLimit(1000, frozenset()),)
     book = Permits(
         lambda: known,
-        State(Buckets(), ledgers, Growth()),
+        State(Buckets(), ledgers, Growth(), Counter()),
         LimitBook(daily=lambda: daily),
     )
     refused = book.permit(KEYS, PROFILE, NOW, 5, SourceId(1))
@@ -366,7 +366,7 @@ def test_connections_are_limited_per_site_per_source_and_overall() -> None:
 def test_connections_grow_with_success_and_shrink_with_failure() -> None:
     book = Permits(
         lambda: {POOL: pool(1)},
-        State(Buckets(), state().ledgers, Growth()),
+        state()._replace(growth=Growth()),
     )
     source = SourceId(1)
 
