@@ -252,7 +252,7 @@ class Measured(Collector):
         )
         yield _gauge(
             "mailwright_clock_suspect",
-            "1: the clocks differ by more than a drift explains",
+            "1: wall time is not to be believed; nothing expires",
             int(vitals.is_clock_suspect),
         )
         if vitals.disk is not None:

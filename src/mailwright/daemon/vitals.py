@@ -24,7 +24,7 @@ class Vitals:
 
     Attributes:
         clock_ahead_s: how far the system's clock was ahead of the node's.
-        is_clock_suspect: they differ by more than a drift explains.
+        is_clock_suspect: wall time is not to be believed (see ``clock.ClockTrust``).
         disk: ``None`` before the first look.
     """
 
