@@ -15,5 +15,6 @@ origin. Draft standards: none; RFC 6647 (greylisting), RFC 5321 §4.5.4.1 (retri
 :mod:`~mailwright.reputation.matching` (whose it is),
 :mod:`~mailwright.reputation.treatment` and :mod:`~mailwright.reputation.provider` (how it
 wants to be treated, by which layer), then
-:mod:`~mailwright.reputation.permits` (what may leave now).
+:mod:`~mailwright.reputation.throttle` (how a rate is counted) and
+:mod:`~mailwright.reputation.permits` (what may leave now, and from where).
 """
