@@ -12,9 +12,11 @@ from mailwright.api.credentials import credentials_router
 from mailwright.api.documentation import documentation_router
 from mailwright.api.events import events_router
 from mailwright.api.health import health_router
+from mailwright.api.lanes import lanes_router
 from mailwright.api.messages import messages_router
 from mailwright.api.metrics import metrics_router
 from mailwright.api.operating import Identify, by_key, by_peer
+from mailwright.api.operations import as_manager, as_operator, queue_router
 from mailwright.api.ports import ApiPorts, OperatorPorts
 from mailwright.api.problems import Kind, add_handlers
 from mailwright.api.schemas import MessageIn
@@ -46,6 +48,8 @@ def create_app(ports: ApiPorts) -> FastAPI:
     app.include_router(health_router(ports))
     if ports.operating is not None:
         _add_operator_routes(app, ports.operating, by_key(ports))
+        app.include_router(queue_router(ports.operating.queue, as_manager(ports)))
+        app.include_router(lanes_router(ports.operating.queue, by_key(ports)))
     app.include_router(metrics_router(ports.metrics))
     app.include_router(documentation_router(lambda: _openapi(app)))
     return app
@@ -58,6 +62,8 @@ def create_operator_app(ports: OperatorPorts) -> FastAPI:
     )
     add_handlers(app)
     _add_operator_routes(app, ports, by_peer())
+    app.include_router(queue_router(ports.queue, as_operator(by_peer())))
+    app.include_router(lanes_router(ports.queue, by_peer()))
     return app
 
 

@@ -22,8 +22,13 @@ _BEARER: Final = HTTPBearer(
 _CHALLENGE: Final = 'Bearer realm="mailwright"'
 
 
-def require(ports: ApiPorts, scope: Scope) -> Callable[..., Awaitable[Credential]]:
-    """Return the dependency that gives the asking credential, if it has ``scope``."""
+def require(
+    ports: ApiPorts, scope: Scope, *others: Scope
+) -> Callable[..., Awaitable[Credential]]:
+    """Return the dependency that gives the asking credential, if it has ``scope``.
+
+    One of ``others`` does as well.
+    """
 
     async def credential(
         request: Request,
@@ -42,7 +47,7 @@ def require(ports: ApiPorts, scope: Scope) -> Callable[..., Awaitable[Credential
                     retry_after_s=found.wait_s,
                 )
             raise _unauthorized(f'{_CHALLENGE}, error="invalid_token"')
-        if scope not in found.scopes:
+        if found.scopes.isdisjoint({scope, *others}):
             raise forbidden(scope)
         return found
 

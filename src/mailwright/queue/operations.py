@@ -125,7 +125,7 @@ class Operations:
         self.book = book
         self.scheduler = scheduler
         self._store = store
-        self._router = router
+        self.router = router
         self._clock = clock
         self._next_id = next_id
         self._tally = tally or Tally()
@@ -347,7 +347,7 @@ class Operations:
         async def ask(domain: str) -> None:
             nonlocal found
             async with room:
-                answer = await self._router.site_of(domain)
+                answer = await self.router.site_of(domain)
             if isinstance(answer, Site):
                 self.scheduler.remember(domain, answer)
                 found += 1
