@@ -11,6 +11,7 @@ from mailwright.cli.dkim import dkim_app
 from mailwright.cli.domain import domain_app
 from mailwright.cli.key import key_app
 from mailwright.cli.provider import provider_app
+from mailwright.cli.queue import explain_command, queue_app
 from mailwright.cli.serve import serve_command
 from mailwright.cli.settings import apply_command, export_command, settings_app
 
@@ -26,10 +27,12 @@ app.add_typer(config_app, name="config")
 app.add_typer(key_app, name="key")
 app.add_typer(provider_app, name="provider")
 app.add_typer(domain_app, name="domain")
+app.add_typer(queue_app, name="queue")
 app.add_typer(settings_app, name="settings")
 app.command("serve")(serve_command)
 app.command("apply")(apply_command)
 app.command("export")(export_command)
+app.command("explain")(explain_command)
 app.command("demo")(demo_command)
 
 
