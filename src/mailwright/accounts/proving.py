@@ -116,10 +116,14 @@ class Prover:
         self,
         live: LiveSettings,
         administration: Administration,
-        resolver: Resolver,
+        resolver: Callable[[], Resolver],
         records: DkimRecords,
         clock: Clock,
     ) -> None:
+        """``resolver`` gives one for each round, which remembers nothing of the last.
+
+        Who has just published a record does not want to hear that it was not there.
+        """
         self._live = live
         self._administration = administration
         self._resolver = resolver
@@ -150,7 +154,7 @@ class Prover:
         """Look at every domain that is due now."""
         directory = self._live.directory()
         self._note_version(directory)
-        now = self._clock.now()
+        now, resolver = self._clock.now(), self._resolver()
         due = [
             each
             for each in directory.sending_domains.values()
@@ -159,7 +163,7 @@ class Prover:
         for start in range(0, len(due), _AT_ONCE):
             part = due[start : start + _AT_ONCE]
             try:
-                await self._look(directory, part, self._is_doubted)
+                await self._look(directory, part, resolver, self._is_doubted)
             except StoreError as error:
                 logger.warning("what DNS says is not stored: %s", error)
                 return
@@ -179,9 +183,10 @@ class Prover:
             if domain is None or name == domain
         ]
         reports = []
+        resolver = self._resolver()
         for start in range(0, len(chosen), _AT_ONCE):
             part = chosen[start : start + _AT_ONCE]
-            found = await self._look(directory, part, lambda _: True)
+            found = await self._look(directory, part, resolver, lambda _: True)
             reports += [self._report(each, found[each.domain]) for each in part]
         return reports
 
@@ -203,11 +208,13 @@ class Prover:
         self,
         directory: Directory,
         domains: Sequence[SendingDomain],
+        resolver: Resolver,
         is_doubted: Callable[[SendingDomain], bool],
     ) -> Mapping[str, _Finding]:
         async with asyncio.TaskGroup() as tasks:
             looks = {
-                each.domain: tasks.create_task(self._find(each)) for each in domains
+                each.domain: tasks.create_task(self._find(each, resolver))
+                for each in domains
             }
         findings = {name: look.result() for name, look in looks.items()}
         verdicts = {
@@ -226,7 +233,7 @@ class Prover:
             self._plan_next(domains, verdicts, findings)
         return findings
 
-    async def _find(self, domain: SendingDomain) -> _Finding:
+    async def _find(self, domain: SendingDomain, resolver: Resolver) -> _Finding:
         key = domain.primary_key
         if key is None:
             return _Finding(False, "it has no DKIM key; give it one in the setup file")
@@ -236,7 +243,7 @@ class Prover:
             return _Finding(None, f"cannot be checked: {why}")
         name = self._records.record_name(secret.domain, secret.selector)
         record = self._records.record_text(secret.private_key)
-        answer = await self._resolver.txt(name)
+        answer = await resolver.txt(name)
         if answer.outcome is Outcome.FAILED:
             return _Finding(None, f"cannot be checked: {answer.reason}", name, record)
         compared = self._records.compare(answer.records, secret.private_key)

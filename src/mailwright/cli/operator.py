@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -125,7 +126,7 @@ async def _door(node: NodeSettings) -> AsyncIterator[OperatorDoor]:
         offices = open_offices(
             state,
             clock,
-            node_resolver(node, clock),
+            partial(node_resolver, node, clock),
             ByteBudget(_REQUEST_OCTETS),
             lambda: ApiLimits(request_octets=_REQUEST_OCTETS),
         )

@@ -48,7 +48,7 @@ class Offices:
 def open_offices(
     state: State,
     clock: Clock,
-    resolver: Resolver,
+    resolver: Callable[[], Resolver],
     budget: Budget,
     limits: Callable[[], ApiLimits] = ApiLimits,
     queue: QueueDoor | None = None,

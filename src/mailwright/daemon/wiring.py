@@ -146,7 +146,12 @@ def _put_together(
     signing: ThreadPoolExecutor,
 ) -> Node:
     store = state.store
-    resolver = resolver or node_resolver(settings, clock)
+    given = resolver
+
+    def fresh_resolver() -> Resolver:
+        return given or node_resolver(settings, clock)
+
+    resolver = fresh_resolver()
     budget = ByteBudget(settings.limits.bodies_in_memory)
     bodies_folder = settings.state_dir / "bodies"
     bodies_folder.mkdir(mode=0o700, exist_ok=True)
@@ -171,7 +176,7 @@ def _put_together(
     offices = open_offices(
         state,
         clock,
-        resolver,
+        fresh_resolver,
         budget,
         lambda: _api_limits(settings),
         queue=QueueDoor(out.operations, state.settings.directory, store, clock),

@@ -28,7 +28,9 @@ class Rig:
         self.live = live
         self.dns = FakeResolver()
         self.administration = Administration(store, live)
-        self.prover = Prover(live, self.administration, self.dns, records, node.clock)
+        self.prover = Prover(
+            live, self.administration, lambda: self.dns, records, node.clock
+        )
 
     @property
     def is_proven(self) -> bool:
@@ -146,7 +148,7 @@ def test_silence_of_dns_changes_nothing(node: NodeFolder) -> None:
         assert "cannot be checked: the resolver said SERVFAIL" in report.finding
         fresh = FakeResolver()
         rig.prover = Prover(
-            rig.live, rig.administration, fresh, records, rig.node.clock
+            rig.live, rig.administration, lambda: fresh, records, rig.node.clock
         )
         fresh.set_txt(NAME, rig.record())
         assert await rig.look_after(UNPROVEN)

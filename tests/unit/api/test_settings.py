@@ -107,7 +107,9 @@ class Rig:
         self.live = live
         self.dns = FakeResolver()
         self.administration = Administration(store, live)
-        prover = Prover(live, self.administration, self.dns, records, node.clock)
+        prover = Prover(
+            live, self.administration, lambda: self.dns, records, node.clock
+        )
         budget = ByteBudget(1_000_000)
         operating = OperatorPorts(self.administration, prover, node.clock, budget)
         self.logins = Logins(Authenticator(live.directory), GuessLimiter())
