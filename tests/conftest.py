@@ -12,6 +12,8 @@ PEERS = {
     "smtp-sink": "postfix",
     "swaks": "swaks",
     "strace": "strace",
+    "systemd-analyze": "systemd",
+    "promtool": "prometheus",
 }
 _FIGURES = pytest.StashKey[list[str]]()
 # Debian keeps daemons where only root's shell looks.

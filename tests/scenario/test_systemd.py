@@ -31,9 +31,6 @@ CONFINE = str(Path(__file__).with_name("confine.py"))
 FORBIDDEN = str(Path(__file__).with_name("forbidden.py"))
 
 pytestmark = [pytest.mark.scenario]
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root can take privileges away as systemd does"
-)
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -189,7 +186,6 @@ def let_through(report: dict[str, Any]) -> set[str]:
     return {name for name in report["forbidden"] if found[name] not in REFUSALS}
 
 
-@needs_root
 def test_what_the_unit_forbids_is_refused_and_what_it_allows_works(plan: Plan) -> None:
     report = probe(plan)
     assert let_through(report) == set()
@@ -206,7 +202,6 @@ def test_what_the_unit_forbids_is_refused_and_what_it_allows_works(plan: Plan) -
     assert report["key"]
 
 
-@needs_root
 @pytest.mark.parametrize(
     ("without", "expected"),
     [
@@ -289,7 +284,6 @@ async def scrape(node: NodeProcess) -> str:
         return (await http.get(f"http://{host}:{port}/metrics")).text
 
 
-@needs_root
 @pytest.mark.timeout(180)
 def test_a_node_under_all_restrictions_delivers(plan: Plan, tmp_path: Path) -> None:
     """Small and large, on a low port, with TLS on the way out, and says how it is."""
