@@ -218,6 +218,7 @@ class Operations:
             line
             for line in self.book
             if line.is_held
+            and line.count > 0
             and any(
                 each.selection.matches(line, self._provider(line)) for each in ending
             )
