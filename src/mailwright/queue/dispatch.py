@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 #: A lane opens another connection when more than this waits for each it has.
 BACKLOG_PER_CONNECTION: Final = 4
 
+#: How soon a lane with connections asks again for one that it was refused.
+NO_MORE_PAUSE: Final = timedelta(seconds=1)
 #: How long a line rests after a fault of ours.
 FAULT_REST: Final = timedelta(seconds=10)
 #: How long the first message of a batch waits for room in memory.
@@ -108,6 +110,8 @@ class Lane:
         self.members: dict[Line, PermitKeys] = {}
         #: What was refused last to all of the lane; ``None`` once something may leave.
         self.refused: Permit | None = None
+        #: One more connection was refused until then; asking sooner is of no use.
+        self.no_more_until: datetime | None = None
         #: When the scheduler asks again, if it does.
         self.recall_at: datetime | None = None
         self._refused_bulk = False
@@ -163,6 +167,7 @@ class Lane:
         if not is_bulk and self._refused_bulk:
             # What was kept from bulk mail may be kept for this.
             self.refused, self._refused_bulk = None, False
+            self.no_more_until = None
             _rouse(self._paused, carry_on=True)
         self.wake()
 
@@ -214,7 +219,10 @@ class Lane:
                 self.refused = None
                 return permit
             if permit.stop is not Stop.LINE:
-                self._note_refused(line, permit)
+                if self.connections:
+                    self.no_more_until = now + NO_MORE_PAUSE
+                else:
+                    self._note_refused(line, permit)
                 return None
             self._rest_until(line, permit)
         return None

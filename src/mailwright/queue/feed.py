@@ -43,6 +43,7 @@ class LaneFeed:
         if not self.was_asked:
             self.was_asked = True
             lane.is_connecting = False
+            lane.no_more_until = None
             self._tools.permits.connected(lane.keys, lane.site.profile, self._source)
         parcels = []
         taken = await lane.take(self._source, want)

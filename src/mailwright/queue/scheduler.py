@@ -247,7 +247,10 @@ class Scheduler:
             or not lane.wants_connection()
         ):
             return
-        if not lane.connections and lane.is_refused(self._tools.clock.now()):
+        now = self._tools.clock.now()
+        if lane.no_more_until is not None and now < lane.no_more_until:
+            return
+        if not lane.connections and lane.is_refused(now):
             self._let_wait(lane)
             return
         provider = lane.site.profile.provider
@@ -416,6 +419,7 @@ class Scheduler:
             lane.connections[source] -= 1
             if not lane.connections[source]:
                 del lane.connections[source]
+            lane.no_more_until = None
             if not feed.was_asked:
                 lane.is_connecting = False
         await self._after_connection(lane, reply, was_asked=feed.was_asked)
