@@ -1,39 +1,33 @@
-"""The ``mailwright`` command: one file per command group, put together here."""
+"""The ``mailwright`` command: one file per command group, put together here.
 
-from typing import Annotated
+A group is imported when it is asked for: importing all of them takes over a second, most
+of it for a daemon that ``mailwright config check`` never starts.
+"""
+
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Annotated, Final
 
 import typer
 
 from mailwright import __version__
-from mailwright.cli.config import config_app
-from mailwright.cli.demo import demo_command
-from mailwright.cli.dkim import dkim_app
-from mailwright.cli.domain import domain_app
-from mailwright.cli.key import key_app
-from mailwright.cli.provider import provider_app
-from mailwright.cli.queue import explain_command, queue_app
-from mailwright.cli.serve import serve_command
-from mailwright.cli.settings import apply_command, export_command, settings_app
 
-app = typer.Typer(
-    name="mailwright",
-    help="A self-hosted mass mail transfer agent that keeps receivers' trust.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-)
-app.add_typer(dkim_app, name="dkim")
-app.add_typer(config_app, name="config")
-app.add_typer(key_app, name="key")
-app.add_typer(provider_app, name="provider")
-app.add_typer(domain_app, name="domain")
-app.add_typer(queue_app, name="queue")
-app.add_typer(settings_app, name="settings")
-app.command("serve")(serve_command)
-app.command("apply")(apply_command)
-app.command("export")(export_command)
-app.command("explain")(explain_command)
-app.command("demo")(demo_command)
+#: Command, or group of commands → where it is. ``…_app`` is a group.
+_COMMANDS: Final = {
+    "serve": "serve:serve_command",
+    "config": "config:config_app",
+    "dkim": "dkim:dkim_app",
+    "key": "key:key_app",
+    "domain": "domain:domain_app",
+    "apply": "settings:apply_command",
+    "export": "settings:export_command",
+    "settings": "settings:settings_app",
+    "queue": "queue:queue_app",
+    "explain": "queue:explain_command",
+    "provider": "provider:provider_app",
+    "demo": "demo:demo_command",
+}
 
 
 def _show_version(wanted: bool) -> None:
@@ -42,8 +36,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def root(
+def _root(
     version: Annotated[
         bool,
         typer.Option(
@@ -54,6 +47,31 @@ def root(
     """A self-hosted mass mail transfer agent that keeps receivers' trust."""
 
 
+def command_line(names: Iterable[str] = tuple(_COMMANDS)) -> typer.Typer:
+    """Return the command with the groups ``names``; imports what they need."""
+    app = typer.Typer(
+        name="mailwright",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_root)
+    for name in names:
+        module, attribute = _COMMANDS[name].split(":")
+        found = getattr(import_module(f"mailwright.cli.{module}"), attribute)
+        if attribute.endswith("_app"):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
 def main() -> None:
     """Run the command line; the console script's entry point."""
-    app()
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
+    if asked == "--version":
+        print(f"mailwright {__version__}")
+    elif asked in _COMMANDS:
+        command_line([asked])()
+    else:
+        command_line()()

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mailwright.cli.main import app
+from mailwright.cli.main import command_line
 from mailwright.daemon.state import StateFolderError, prepare_folder, supplied_node_key
 from mailwright.store.lock import LOCK_NAME, NodeLock
+
+app = command_line()
 
 SETUP = """
 [[tenant]]

@@ -9,8 +9,10 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from mailwright.cli.main import app
+from mailwright.cli.main import command_line
 from mailwright.sandbox.dns import Fault, Records, SandboxDns
+
+app = command_line()
 
 NAME = "s1._domainkey.example.com"
 

@@ -19,12 +19,14 @@ from typer.testing import CliRunner
 from fakes.resolver import FakeResolver
 from mailwright.api.app import create_operator_app
 from mailwright.api.server import ApiServer
-from mailwright.cli.main import app
+from mailwright.cli.main import command_line
 from mailwright.clock import SystemClock
 from mailwright.config.loading import load_node
 from mailwright.daemon.operating import SOCKET_NAME, open_offices
 from mailwright.daemon.state import open_state
 from mailwright.mta.submission.budget import ByteBudget
+
+app = command_line()
 
 NODE = """
 name = "n1"

@@ -7,8 +7,10 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from mailwright.cli.main import app
+from mailwright.cli.main import command_line
 from mailwright.config.reference import reference_page
+
+app = command_line()
 
 EXAMPLES = Path(__file__).parents[3] / "config"
 RIGHT = 'name = "mta1"\nhostname = "mta1.example.com"\n'
