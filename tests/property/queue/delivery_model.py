@@ -57,11 +57,6 @@ class Known:
         self.epoch = epoch
         self.source = self.source or source
 
-    def uncount(self) -> None:
-        self.attempt -= 1
-        if not self.attempt:
-            self.source = None
-
     def settle(self, end: End, code: int, now: datetime) -> None:
         match end, code // 100:
             case End.NOT_OFFERED, _:
