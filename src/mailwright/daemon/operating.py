@@ -20,6 +20,7 @@ from mailwright.api.app import create_operator_app
 from mailwright.api.ports import ApiLimits, Budget, OperatorPorts, QueueDoor
 from mailwright.api.server import ApiServer
 from mailwright.clock import Clock
+from mailwright.daemon.redirection import Redirection
 from mailwright.daemon.state import State
 from mailwright.ids import CredentialId
 from mailwright.mta.dkim import records
@@ -73,9 +74,15 @@ class Operating:
     """The operator's door, and what keeps a running node's settings up to date."""
 
     def __init__(
-        self, offices: Offices, state_dir: Path, quotas: Quotas, book: LineBook
+        self,
+        offices: Offices,
+        state_dir: Path,
+        quotas: Quotas,
+        book: LineBook,
+        redirection: Redirection,
     ) -> None:
         self.offices = offices
+        self._redirection = redirection
         self._quotas = quotas
         self._book = book
         self._server = ApiServer(
@@ -118,3 +125,4 @@ class Operating:
             except StoreError as error:
                 logger.warning("the settings could not be read: %s", error)
             await self._quotas.count_backlogs(self._queued)
+            await self._redirection.look()

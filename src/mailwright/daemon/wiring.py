@@ -28,6 +28,7 @@ from mailwright.daemon.eventlog import EventFile, event_file_of
 from mailwright.daemon.metrics import NodeMetrics
 from mailwright.daemon.operating import Offices, Operating, open_offices
 from mailwright.daemon.reading import NodeReading
+from mailwright.daemon.redirection import Redirection
 from mailwright.daemon.state import State
 from mailwright.daemon.vitals import Readiness, Vitals
 from mailwright.mta.admission import Admission, AdmissionLimits
@@ -181,7 +182,8 @@ def _put_together(
         lambda: _api_limits(settings),
         queue=QueueDoor(out.operations, state.settings.directory, store, clock),
     )
-    operating = Operating(offices, settings.state_dir, quotas, book)
+    redirection = Redirection(state.settings.directory, book, out.scheduler)
+    operating = Operating(offices, settings.state_dir, quotas, book, redirection)
     readiness, vitals = Readiness(), Vitals()
     event_file = event_file_of(settings.log, store, clock, state.settings.directory)
 

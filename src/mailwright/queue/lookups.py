@@ -24,6 +24,8 @@ class Lookups:
         self._workers_max = workers
         self._sites_max = sites_max
         self._sites: OrderedDict[str, Site] = OrderedDict()
+        #: Domains whose look-up began before the last :meth:`forget`.
+        self._outdated: set[str] = set()
         self._lines: dict[str, list[Line]] = {}
         self._turns: OrderedDict[TenantId, deque[str]] = OrderedDict()
         self._workers = 0
@@ -44,6 +46,11 @@ class Lookups:
         self._sites.move_to_end(domain)
         if len(self._sites) > self._sites_max:
             self._sites.popitem(last=False)
+
+    def forget(self) -> None:
+        """Know no site any more; what is being looked up now is not remembered."""
+        self._sites.clear()
+        self._outdated.update(self._lines)
 
     def add(self, line: Line) -> bool:
         """Let ``line`` wait; return whether one more worker should start."""
@@ -73,6 +80,8 @@ class Lookups:
 
     def end(self, domain: str, answer: Site | Reply) -> list[Line]:
         """Remember ``answer`` and return the lines that waited for it."""
-        if isinstance(answer, Site):
+        if domain in self._outdated:
+            self._outdated.discard(domain)
+        elif isinstance(answer, Site):
             self.remember(domain, answer)
         return self._lines.pop(domain)

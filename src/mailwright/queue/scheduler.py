@@ -184,6 +184,10 @@ class Scheduler:
         """Take over where mail of ``domain`` goes, from whoever asked the router."""
         self._lookups.remember(domain, site)
 
+    def forget_sites(self) -> None:
+        """Ask the router anew for every line that starts from now on."""
+        self._lookups.forget()
+
     def lanes(self) -> list[Lane]:
         """Return the lanes there are, for people."""
         return list(self._lanes.values())
