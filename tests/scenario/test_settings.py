@@ -12,14 +12,19 @@ from typing import Any
 import httpx
 import pytest
 
-from fakes.node_process import API_KEY, NodeProcess, query, write_node
+from fakes.node_process import API_KEY, Hop, NodeProcess, query, write_node
 from mailwright.accounts.settings.document import format_document
+from mailwright.queue.scheduler import DEFER_AT_ONCE
 from mailwright.sandbox.dns import SandboxDns
+from mailwright.sandbox.inbox import InboxSettings
+from mailwright.sandbox.internet import Internet
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(240)]
 
 #: A change acts on the running node within this time.
 PROMISE_S = 5.0
+#: For a session with the receiver, on a busy machine.
+DELIVERY_S = 10.0
 #: An address that no route or MX leads to: what is accepted stays queued.
 NOWHERE = "r@nowhere.example"
 
@@ -51,13 +56,15 @@ class Commands:
         return await self("apply", str(path), *more, status=status)
 
 
-def submit(address: tuple[str, int], domain: str, count: int = 1) -> tuple[int, str]:
+def submit(
+    address: tuple[str, int], domain: str, count: int = 1, to: str = NOWHERE
+) -> tuple[int, str]:
     """Return the reply to a message from ``domain`` with ``count`` recipients."""
     with smtplib.SMTP(*address, timeout=30) as client:
         client.ehlo()
         client.mail(f"a@{domain}")
         for number in range(count):
-            client.rcpt(f"{number}.{NOWHERE}")
+            client.rcpt(f"{number}.{to}")
         code, text = client.data(f"From: a@{domain}\r\nSubject: hi\r\n\r\nhi\r\n")
         return code, text.decode()
 
@@ -152,6 +159,44 @@ def test_a_quota_holds_for_both_doors_and_over_a_restart(tmp_path: Path) -> None
             assert await wait_reply(node.smtp, "example.com", 250) < PROMISE_S
 
     asyncio.run(scenario())
+
+
+def test_mail_that_waits_takes_a_new_way_at_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        quiet = InboxSettings(verify_share=0)
+        async with Internet(["a.example"], inbox=quiet) as net:
+            settings = write_node(
+                tmp_path,
+                nameserver=net.nameserver,
+                smtp_port=net.smtp_port,
+                routes=[Hop("*", "127.0.0.1:9")],
+            )
+            text = settings.read_text()
+            settings.write_text(text.replace('retry = ["1s"]', 'retry = ["1h"]'))
+            command = Commands(settings)
+            async with NodeProcess(settings) as node:
+                # Some of them carry the reply and wait for their turn in an hour; the
+                # others only wait because their line rests.
+                code, _ = await asyncio.to_thread(
+                    submit, node.smtp, "example.com", DEFER_AT_ONCE + 10, "b@a.example"
+                )
+                assert code == 250
+                await wait_attempt(settings)
+                values = await command.exported()
+                del values["route"]
+                assert "- route *" in await command.apply(values)
+                async with asyncio.timeout(PROMISE_S + DELIVERY_S):
+                    while sum(each.offered for each in net.tallies.values()) < 10:
+                        await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())
+
+
+async def wait_attempt(settings: Path) -> None:
+    """Return when a first attempt was made; the next one is an hour away."""
+    async with asyncio.timeout(60):
+        while query(settings, "SELECT max(attempt) FROM deliveries") != [(1,)]:
+            await asyncio.sleep(0.05)
 
 
 def test_a_domain_becomes_usable_once_its_key_is_published(tmp_path: Path) -> None:
