@@ -159,6 +159,13 @@ def test_rotate_gives_an_existing_credential_a_new_secret(key: Commands) -> None
     ]
 
 
+def test_a_credential_without_a_secret_gets_its_first_one(key: Commands) -> None:
+    assert key("create", "printer") == 0
+    assert key.out.startswith("mw_printer_")
+    assert key("create", "printer") == 1
+    assert "add --rotate" in key.err
+
+
 def test_a_revoked_credential_is_gone_and_its_name_is_used_up(key: Commands) -> None:
     assert key("revoke", "printer") == 0
     assert key("list", "--json") == 0

@@ -93,16 +93,21 @@ def new_credential(
 ) -> Planned:
     """Return the plan that creates a credential.
 
+    One that a setup file made without a secret, and of which no more is asked, gets its
+    first secret.
+
     Raises:
         CredentialError: the request names something that is not there, or a name that
             was ever used: the name in an old event means one credential.
     """
     check_name(request.name)
     ref = credential_ref(request.name)
-    if ref in inventory.items:
-        raise CredentialError(
-            "name", f"{request.name}: {_advice(inventory.items[ref])}"
-        )
+    present = inventory.items.get(ref)
+    if present is not None:
+        is_bare = not present.is_retired and present.secret is None
+        if is_bare and not request.tenant and not request.stream:
+            return rotation(inventory, request.name, secret_hash)
+        raise CredentialError("name", f"{request.name}: {_advice(present)}")
     tenants = _names(inventory, Kind.TENANT)
     _look_up("tenant", request.tenant, tenants, "there is no tenant")
     streams = [
