@@ -15,6 +15,7 @@ Standards: RFC 5321 §6.3 (loops), RFC 5322 §3.6.2 (From), RFC 3463 (enhanced c
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from mailwright import message
 from mailwright.accounts.directory import (
@@ -147,11 +148,16 @@ class Admission:
         self, offer: Offer, *, now: datetime, fresh_id: Callable[[], str]
     ) -> Submission | Refusal:
         """Do what :meth:`admit` does, and name the field that is at fault."""
+        directory = self._directory()
+        live = directory.credentials.get(offer.credential.name)
+        if live is None or live.id != offer.credential.id:
+            return _GONE
+        # A session may have logged in long ago: what the settings say now counts.
+        offer = replace(offer, credential=live)
         fields = message.fields(offer.header)
         refusal = self._octets_refusal(offer, fields)
         if refusal is not None:
             return refusal
-        directory = self._directory()
         sending_domain = _sending_domain(directory, offer.credential, fields)
         if isinstance(sending_domain, Refusal):
             return sending_domain
@@ -234,6 +240,10 @@ def _refuse(
     needs: Scope | None = None,
 ) -> Refusal:
     return Refusal(local_reply(code, enhanced, text, Phase.DOT), field, needs)
+
+
+#: Of a credential that was revoked or retired since its session logged in.
+_GONE: Final = _refuse("5.7.1", "this credential is not valid any more")
 
 
 def _sending_domain(

@@ -1,6 +1,7 @@
 """What is taken, as what, and what is refused, naming the field."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -79,8 +80,7 @@ def credential(scopes: frozenset[Scope] = ALL, stream: Stream = RECEIPTS) -> Cre
     return Credential(CredentialId(7), OURS, "crm", None, scopes, stream.id)
 
 
-def directory() -> Directory:
-    crm = credential()
+def directory(crm: Credential) -> Directory:
     streams = (NEWS, RECEIPTS, FOREIGN)
     pools = (Pool(PoolId(1), "bulk", ()), Pool(PoolId(2), "fast", ()))
     return Directory(
@@ -120,9 +120,11 @@ def judge(
     limits: AdmissionLimits | None = None,
 ) -> Submission | Refusal:
     numbers = count(1)
-    admission = Admission(directory, limits or AdmissionLimits())
+    crm = by or credential()
+    shared = directory(crm)
+    admission = Admission(lambda: shared, limits or AdmissionLimits())
     offer = Offer(
-        by or credential(),
+        crm,
         ENVELOPE,
         header + b"\r\n",
         body,
@@ -396,7 +398,7 @@ def test_a_campaign_that_metadata_contradicts_is_refused() -> None:
 
 
 def test_admit_gives_the_reply_alone() -> None:
-    admission = Admission(directory)
+    admission = Admission(lambda: directory(credential()))
     offer = Offer(credential(), ENVELOPE, b"\r\n", b"")
     found = admission.admit(offer, now=NOW, fresh_id=lambda: "x")
     assert isinstance(found, Reply)
@@ -409,3 +411,28 @@ def test_a_reply_repeats_nothing_of_the_message() -> None:
         text = refused(HEADER + f"X-Mailwright-{line}\r\n".encode()).reply.text
         assert "zq" not in text
         assert re.fullmatch(r"[ -~]+", text)
+
+
+def judge_with(live: Sequence[Credential], offered: Credential) -> Submission | Refusal:
+    shared = replace(
+        directory(credential()), credentials={each.name: each for each in live}
+    )
+    offer = Offer(offered, ENVELOPE, HEADER + b"\r\n", b"hello\r\n")
+    return Admission(lambda: shared).judge(offer, now=NOW, fresh_id=lambda: "1")
+
+
+def test_a_session_outlives_its_credential_but_submits_nothing_more() -> None:
+    old = credential()
+    for live in ([], [replace(old, id=CredentialId(8))]):
+        found = judge_with(live, old)
+        assert isinstance(found, Refusal)
+        assert (found.reply.code, found.reply.enhanced) == (550, "5.7.1")
+
+
+def test_what_a_credential_may_is_what_the_settings_say_now() -> None:
+    found = judge_with([credential(frozenset({Scope.READ}))], credential())
+    assert isinstance(found, Refusal)
+    assert found.needs is Scope.SEND
+    moved = judge_with([credential(stream=NEWS)], credential(stream=RECEIPTS))
+    assert isinstance(moved, Submission)
+    assert moved.stream == NEWS.id
