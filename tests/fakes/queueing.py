@@ -28,6 +28,7 @@ from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
 from mailwright.queue.dispatch import Tools
 from mailwright.queue.holds import Holds
+from mailwright.queue.in_flight import InFlight
 from mailwright.queue.intake import IntakeSettings, QueueIntake
 from mailwright.queue.operations import Operations
 from mailwright.queue.recovery import discard_incomplete, load_lines, recover_sending
@@ -286,6 +287,7 @@ async def _assemble(
         on_queued=on_due,
         tally=tally,
     )
+    in_flight = InFlight(clock, lambda: lazily[0].connections)
     settlement = Settlement(
         store=store,
         clock=clock,
@@ -293,12 +295,20 @@ async def _assemble(
         draw=lambda: 0.5,
         settings=SettlementSettings(ambiguous_retry),
         on_due=on_due,
+        in_flight=in_flight,
         tally=tally,
         trust=trust,
         reporter=reporter,
     )
     claims = Claims(
-        store, statements, clock, lambda claimed: None, tally, trust, reporter
+        store,
+        statements,
+        clock,
+        lambda claimed: None,
+        in_flight,
+        tally,
+        trust,
+        reporter,
     )
     stored = StoredLimits(store, clock, trust)
     await stored.load()
@@ -315,6 +325,7 @@ async def _assemble(
         settlement,
         permits,
         NoBudget(),
+        in_flight,
         tally,
     )
     router = ScriptedRouter(profile)

@@ -50,6 +50,7 @@ from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
 from mailwright.queue.dispatch import Tools
 from mailwright.queue.holds import Holds
+from mailwright.queue.in_flight import InFlight
 from mailwright.queue.intake import IntakeSettings, QueueIntake
 from mailwright.queue.line import Line
 from mailwright.queue.operations import Operations
@@ -258,10 +259,10 @@ def _outgoing(
         ourselves=_ourselves(settings, state),
     )
     # Settling tells the scheduler, which is made from settling.
-    told: list[Callable[[Line], None]] = []
+    made: list[Scheduler] = []
 
     def on_due(line: Line) -> None:
-        told[0](line)
+        made[0].on_due(line)
 
     tally, trust = Tally(), ClockTrust()
     limits = StoredLimits(store, clock, trust)
@@ -278,6 +279,7 @@ def _outgoing(
         on_queued=on_due,
         tally=tally,
     )
+    in_flight = InFlight(clock, lambda: made[0].connections)
     settlement = Settlement(
         store=store,
         clock=clock,
@@ -285,6 +287,7 @@ def _outgoing(
         draw=Random().random,  # noqa: S311 - spreads load, guards nothing
         settings=SettlementSettings(delivery.ambiguous_retry),
         on_due=on_due,
+        in_flight=in_flight,
         tally=tally,
         trust=trust,
         reporter=reporter,
@@ -296,6 +299,7 @@ def _outgoing(
             queue_statements(suppression),
             clock,
             settlement.release,
+            in_flight,
             tally,
             trust,
             reporter=reporter,
@@ -308,6 +312,7 @@ def _outgoing(
             is_suspect=lambda: trust.is_suspect,
         ),
         budget,
+        in_flight,
         tally,
     )
     holds = Holds()
@@ -319,7 +324,7 @@ def _outgoing(
         settings=_scheduler_settings(settings),
         stops=holds.stops,
     )
-    told.append(scheduler.on_due)
+    made.append(scheduler)
     operations = Operations(
         store=store,
         book=book,

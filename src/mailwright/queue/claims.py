@@ -8,23 +8,26 @@ ended here.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from mailwright.clock import Clock, ClockTrust, from_micros, to_micros
 from mailwright.ids import MessageId, SourceId
 from mailwright.queue.content import Content
 from mailwright.queue.delivery import MOVES, State
+from mailwright.queue.in_flight import InFlight
 from mailwright.queue.line import NOTHING_DUE, Line
 from mailwright.queue.reporting import Enclosure, Reporter
 from mailwright.queue.settle import Claimed, claimed_of, end_waiting
-from mailwright.queue.statements import NEXT_DUE, QueueStatements
+from mailwright.queue.statements import NEXT_DUE, SET_NEXT_DUE, QueueStatements
 from mailwright.queue.tally import Tally
 from mailwright.store.ports import StoreError, UnitStore
-from mailwright.store.statements import Row, Step, Unit, UnitResult
+from mailwright.store.statements import Row, Step, Unit, UnitResult, Urgency, unit
 
 logger = logging.getLogger(__name__)
 
+#: A line's next due time is written when it is at least this far away.
+WORTH_WRITING: Final = timedelta(seconds=20)
 #: Doomed deliveries that are ended in one go.
 DOOMED_SLICE: Final = 100
 
@@ -38,6 +41,7 @@ class Claims:
         statements: QueueStatements,
         clock: Clock,
         release: Callable[[Claimed], None],
+        in_flight: InFlight,
         tally: Tally | None = None,
         trust: ClockTrust | None = None,
         reporter: Reporter | None = None,
@@ -53,6 +57,7 @@ class Claims:
         self._tally = tally or Tally()
         self._trust = trust or ClockTrust()
         self._reporter = reporter
+        self._in_flight = in_flight
 
     async def claim(
         self, line: Line, want: int, source: SourceId | None
@@ -85,7 +90,7 @@ class Claims:
         self, line: Line, want: int, source: SourceId | None
     ) -> list[Claimed]:
         now = self._clock.now()
-        unit = Unit(
+        claim = Unit(
             (
                 Step(
                     self._statements.claim(
@@ -102,10 +107,12 @@ class Claims:
         ended: asyncio.Future[list[Claimed]]
         ended = asyncio.get_running_loop().create_future()
         line.claiming += want
+        self._in_flight.began(want)
 
         def done(result: UnitResult | None, error: StoreError | None) -> None:
             claimed = [claimed_of(line, row) for row in (result[0] if result else ())]
             line.claimed(want, len(claimed))
+            self._in_flight.unclaimed(want - len(claimed))
             if ended.done():  # whoever asked was cancelled
                 for each in claimed:
                     self._release(each)
@@ -114,7 +121,7 @@ class Claims:
             else:
                 ended.set_result(claimed)
 
-        self._store.submit(unit, done)
+        self._store.submit(claim, done)
         return await ended
 
     async def _look(self, line: Line) -> None:
@@ -140,6 +147,10 @@ class Claims:
         if doomed or line.changes != seen:
             return  # there may be more behind them: look again at the next claim
         line.next_due_at = _earliest(due) or NOTHING_DUE
+        if line.next_due_at - now > WORTH_WRITING:
+            # So that a restart does not take it for due, and its host for wanted.
+            late = unit(SET_NEXT_DUE(line_id=line.id), urgency=Urgency.BULK)
+            self._store.submit(late, lambda _result, _error: None)
 
     def _expired_by(self, now: datetime) -> int:
         """Return which expiry times are over, in the store's microseconds."""

@@ -20,6 +20,7 @@ from mailwright.ids import PoolId, SourceId
 from mailwright.permit import Permit, PermitKeys, Stop
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Content, Contents
+from mailwright.queue.in_flight import InFlight
 from mailwright.queue.lane import FairLines
 from mailwright.queue.line import Line
 from mailwright.queue.ports import Budget, Permits
@@ -80,6 +81,7 @@ class Tools:
     settlement: Settlement
     permits: Permits
     budget: Budget
+    in_flight: InFlight
     tally: Tally = field(default_factory=Tally)
 
 
@@ -240,7 +242,12 @@ class Lane:
                     if not await self._pause(self._idle, self._owner.idle_s()):
                         return []
                     continue
-                permit = self._permit(line, source, max(1, min(want, line.available)))
+                room = self._tools.in_flight.room
+                if not room:
+                    await self._tools.in_flight.wait_for_room()
+                    continue
+                asked = max(1, min(want, line.available, room))
+                permit = self._permit(line, source, asked)
                 if permit.granted <= 0:
                     if not await self._stopped_by(line, permit):
                         return []

@@ -119,6 +119,11 @@ class Scheduler:
         """Return how long a connection without mail is kept, in seconds."""
         return self._settings.idle_s
 
+    @property
+    def connections(self) -> int:
+        """Connections that are open or being opened."""
+        return self._slots.taken
+
     def statistics(self) -> SchedulerState:
         """Return how much is going on."""
         return SchedulerState(

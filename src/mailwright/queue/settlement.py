@@ -17,6 +17,7 @@ from mailwright.events.types import EventType
 from mailwright.ids import MessageId, SourceId
 from mailwright.queue.content import Content
 from mailwright.queue.delivery import MOVES, State
+from mailwright.queue.in_flight import InFlight
 from mailwright.queue.line import NOTHING_DUE, Line
 from mailwright.queue.ports import Verdicts
 from mailwright.queue.reporting import Enclosure, Reporter
@@ -70,6 +71,7 @@ class Settlement:
         draw: Callable[[], float],
         settings: SettlementSettings,
         on_due: Callable[[Line], None],
+        in_flight: InFlight,
         tally: Tally | None = None,
         trust: ClockTrust | None = None,
         reporter: Reporter | None = None,
@@ -85,6 +87,7 @@ class Settlement:
         self._draw = draw
         self._settings = settings
         self._on_due = on_due
+        self._in_flight = in_flight
         self._tally = tally or Tally()
         self._trust = trust or ClockTrust()
         self._reporter = reporter
@@ -207,6 +210,7 @@ class Settlement:
     def _moved(self, settled: _Settled, *, is_ours: bool) -> None:
         line, move = settled.line, settled.move
         line.sending -= 1
+        self._in_flight.settled()
         if settled.report is not None:
             settled.report.ended(is_stored=is_ours)
         if not is_ours or move.counts or move.due_at is None:

@@ -26,8 +26,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite speaks it too
 
+from mailwright.clock import to_micros
 from mailwright.envelope import Ret
 from mailwright.queue.delivery import State
+from mailwright.queue.line import NOTHING_DUE
 from mailwright.queue.ports import Suppressions
 from mailwright.queue.tables import (
     contents,
@@ -161,6 +163,8 @@ def _next_due_of_band(band: int) -> ColumnElement[int]:
             deliveries.c.line == bindparam("line_id"),
             deliveries.c.state == _QUEUED,
             deliveries.c.band == literal_column(str(band)),
+            # What a large submission is not complete with counts for nothing yet.
+            deliveries.c.due_at < literal_column(str(NEVER)),
         )
         .order_by(deliveries.c.due_at)
         .limit(literal_column("1"))
@@ -172,6 +176,22 @@ def _next_due_of_band(band: int) -> ColumnElement[int]:
 NEXT_DUE = Query(
     "next due",
     select(*(_next_due_of_band(band).label(f"band_{band}") for band in BANDS)),
+)
+
+_waiting_bands = union_all(
+    *(select(_next_due_of_band(band).label("due_at")) for band in BANDS)
+).subquery("waiting")
+#: Brings a line's next due time up to date, as of the turn that it runs in.
+SET_NEXT_DUE = Query(
+    "set next due",
+    update(lines)
+    .where(lines.c.id == bindparam("line_id"))
+    .values(
+        next_due_at=func.coalesce(
+            select(func.min(_waiting_bands.c.due_at)).scalar_subquery(),
+            literal_column(str(to_micros(NOTHING_DUE))),
+        )
+    ),
 )
 
 #: Claimed rows of starts that are over; they may have arrived.

@@ -36,6 +36,7 @@ from mailwright.queue.book import LineBook
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
 from mailwright.queue.delivery import State
+from mailwright.queue.in_flight import InFlight
 from mailwright.queue.intake import IntakeSettings, QueueIntake
 from mailwright.queue.line import Line
 from mailwright.queue.recovery import discard_incomplete, load_lines, recover_sending
@@ -156,6 +157,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.age = 0  # in steps
         statements = statements_for(self.suppressions)
         self.book = LineBook(store.take_id)
+        in_flight = InFlight(self.clock, lambda: 1000)
         self.settlement = Settlement(
             store=store,
             clock=self.clock,
@@ -163,8 +165,11 @@ class DeliveryMachine(RuleBasedStateMachine):
             draw=lambda: 0.5,
             settings=SettlementSettings(AMBIGUOUS_RETRY),
             on_due=lambda line: None,
+            in_flight=in_flight,
         )
-        self.claims = Claims(store, statements, self.clock, self.settlement.release)
+        self.claims = Claims(
+            store, statements, self.clock, self.settlement.release, in_flight
+        )
         self.intake = QueueIntake(
             store=store,
             next_id=store.take_id,
@@ -215,7 +220,10 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     def _on_claims(self, unit: Unit, result: UnitResult) -> None:
         (step,), (rows,) = unit.steps, result
-        assert step.guard is not None
+        if step.guard is None:
+            (only,) = step.then
+            assert only.query.name == "set next due"
+            return
         now = self.clock.now()
         if step.guard.query.name == "claim":
             for row in rows:

@@ -8,6 +8,7 @@ from fakes.queueing import make_submission, open_queue
 from mailwright.bounce import suppression
 from mailwright.clock import ManualClock
 from mailwright.queue.claims import Claims
+from mailwright.queue.in_flight import InFlight
 from mailwright.queue.settle import Claimed
 from mailwright.queue.statements import queue_statements
 
@@ -29,7 +30,13 @@ def test_a_line_whose_waiting_mail_is_over_stays_due_for_the_rest(
             await accept(make_submission("later@x.example", at=now, not_before=later))
             clock.advance(60)
             statements = queue_statements(suppression)
-            claims = Claims(queue.store, statements, clock, lambda claimed: None)
+            claims = Claims(
+                queue.store,
+                statements,
+                clock,
+                lambda claimed: None,
+                InFlight(clock, lambda: 1),
+            )
             [line] = queue.book
             taken: list[list[Claimed]] = []
 
