@@ -65,7 +65,8 @@ def leaked(haystack: bytes, secrets: dict[str, bytes]) -> set[str]:
         spellings = {
             secret[:40],
             secret[:40].hex().encode(),
-            repr(secret[:40])[2:-1].encode(),
+            # How quotes are escaped depends on all of it.
+            repr(secret)[2:42].encode(),
             *(each[:-4] for each in inside),
         }
         if any(spelling in haystack for spelling in spellings):
