@@ -5,7 +5,6 @@ what :func:`wire` returns.
 """
 
 import secrets
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,26 +21,33 @@ from mailwright.api.ports import ApiLimits, ApiPorts, MetricsDoor, QueueDoor
 from mailwright.api.server import ApiServer
 from mailwright.bounce import dsn, suppression, verdict
 from mailwright.clock import Clock, ClockTrust
-from mailwright.config.listener import ListenerTls, SmtpListener
 from mailwright.config.node import NodeSettings
 from mailwright.daemon.eventlog import EventFile, event_file_of
 from mailwright.daemon.metrics import NodeMetrics
 from mailwright.daemon.operating import Offices, Operating, open_offices
 from mailwright.daemon.reading import NodeReading
 from mailwright.daemon.redirection import Redirection
+from mailwright.daemon.room_settings import (
+    admission_limits,
+    api_limits,
+    dial_settings,
+    door_settings,
+    intake_settings,
+    report_settings,
+    retry_ladder,
+    scheduler_settings,
+)
 from mailwright.daemon.state import State
 from mailwright.daemon.vitals import Readiness, Vitals
-from mailwright.mta.admission import Admission, AdmissionLimits
+from mailwright.mta.admission import Admission
 from mailwright.mta.courier import Courier
-from mailwright.mta.dialing import Dialer, DialSettings
+from mailwright.mta.dialing import Dialer
 from mailwright.mta.ourselves import Ourselves
 from mailwright.mta.preparing import Preparer
 from mailwright.mta.routing import Router
-from mailwright.mta.smtp.client import Timeouts
 from mailwright.mta.submission.budget import ByteBudget
 from mailwright.mta.submission.door import DoorPorts
 from mailwright.mta.submission.listener import Listener
-from mailwright.mta.submission.settings import DoorSettings
 from mailwright.mta.submission.spool import Spools
 from mailwright.mta.tls import load_contexts
 from mailwright.mta.tls_memory import StoredTlsFailures
@@ -51,11 +57,11 @@ from mailwright.queue.content import Contents
 from mailwright.queue.dispatch import Tools
 from mailwright.queue.holds import Holds
 from mailwright.queue.in_flight import InFlight
-from mailwright.queue.intake import IntakeSettings, QueueIntake
+from mailwright.queue.intake import QueueIntake
 from mailwright.queue.line import Line
 from mailwright.queue.operations import Operations
-from mailwright.queue.reporting import Reporter, ReportSettings
-from mailwright.queue.scheduler import Scheduler, SchedulerSettings
+from mailwright.queue.reporting import Reporter
+from mailwright.queue.scheduler import Scheduler
 from mailwright.queue.settlement import Settlement, SettlementSettings
 from mailwright.queue.statements import queue_statements
 from mailwright.queue.tally import Tally
@@ -65,9 +71,6 @@ from mailwright.reputation.stored import StoredLimits
 from mailwright.resolver import DnspythonResolver, Resolver, system_nameservers
 from mailwright.store.bodies import BodyStore
 from mailwright.store.health import Reserve
-
-#: Lanes at once; lines beyond wait for one to go away.
-LANES_MAX = 20_000
 
 
 @dataclass(slots=True)
@@ -169,7 +172,7 @@ def _put_together(
         contents=out.contents,
         subject_of=state.settings.keys.subject_key.subject,
         write_file=lambda day, number, body: bodies.write(day, number, [body]),
-        settings=_intake_settings(settings),
+        settings=intake_settings(settings),
         on_queued=out.scheduler.on_due,
         tally=out.tally,
         quotas=quotas,
@@ -180,7 +183,7 @@ def _put_together(
         clock,
         fresh_resolver,
         budget,
-        lambda: _api_limits(settings),
+        lambda: api_limits(settings),
         queue=QueueDoor(out.operations, state.settings.directory, store, clock),
     )
     redirection = Redirection(state.settings.directory, book, out.scheduler)
@@ -246,10 +249,10 @@ def _outgoing(
         clock,
         allowed_networks=lambda: live.directory().allowed_networks,
         password=lambda sealed: live.keys.password(sealed).reveal().decode(),
-        settings=_dial_settings(settings),
+        settings=dial_settings(settings),
     )
     courier = Courier(dialer, Preparer(live.keys), clock, signing)
-    profiles = load_profiles(_retry_ladder(settings))
+    profiles = load_profiles(retry_ladder(settings))
     router = Router(
         resolver,
         live.directory,
@@ -275,7 +278,7 @@ def _outgoing(
         directory=live.directory,
         subject_of=live.keys.subject_key.subject,
         composer=dsn,
-        settings=_report_settings(settings),
+        settings=report_settings(settings),
         on_queued=on_due,
         tally=tally,
     )
@@ -321,7 +324,7 @@ def _outgoing(
         router=router,
         courier=courier,
         directory=live.directory,
-        settings=_scheduler_settings(settings),
+        settings=scheduler_settings(settings),
         stops=holds.stops,
     )
     made.append(scheduler)
@@ -374,53 +377,6 @@ def node_resolver(settings: NodeSettings, clock: Clock) -> Resolver:
     )
 
 
-def _retry_ladder(settings: NodeSettings) -> tuple[float, ...]:
-    return tuple(each.total_seconds() for each in settings.delivery.retry)
-
-
-def _scheduler_settings(settings: NodeSettings) -> SchedulerSettings:
-    delivery = settings.delivery
-    return SchedulerSettings(
-        delivery.connections,
-        LANES_MAX,
-        _retry_ladder(settings),
-        delivery.idle_connection.total_seconds(),
-    )
-
-
-def _intake_settings(settings: NodeSettings) -> IntakeSettings:
-    return IntakeSettings(
-        settings.limits.patience,
-        settings.delivery.expires_after_transactional,
-        settings.delivery.expires_after_bulk,
-    )
-
-
-def _report_settings(settings: NodeSettings) -> ReportSettings:
-    delivery = settings.delivery
-    return ReportSettings(
-        settings.hostname,
-        max(delivery.expires_after_transactional, delivery.expires_after_bulk),
-    )
-
-
-def _dial_settings(settings: NodeSettings) -> DialSettings:
-    limits = settings.delivery.timeouts
-    return DialSettings(
-        connect_s=limits.connect.total_seconds(),
-        tls_s=limits.tls.total_seconds(),
-        smtp=Timeouts(
-            banner_s=limits.banner.total_seconds(),
-            hello_s=limits.ehlo.total_seconds(),
-            mail_s=limits.mail.total_seconds(),
-            rcpt_s=limits.rcpt.total_seconds(),
-            data_s=limits.data.total_seconds(),
-            block_s=limits.block.total_seconds(),
-            dot_s=limits.dot.total_seconds(),
-        ),
-    )
-
-
 def _doors(
     settings: NodeSettings,
     state: State,
@@ -435,7 +391,7 @@ def _doors(
 ) -> Doors:
     directory = state.settings.directory
     logins = Logins(Authenticator(directory), GuessLimiter())
-    admission = Admission(directory, _admission_limits(settings))
+    admission = Admission(directory, admission_limits(settings))
     ports = DoorPorts(
         SmtpLogins(logins, clock),
         admission,
@@ -445,8 +401,7 @@ def _doors(
         _spools(settings, budget),
     )
     listeners = [
-        Listener(_door_settings(settings, listener), ports)
-        for listener in settings.smtp
+        Listener(door_settings(settings, listener), ports) for listener in settings.smtp
     ]
     prefix, numbers = secrets.token_hex(8), count(1)
     api_ports = ApiPorts(
@@ -468,7 +423,7 @@ def _doors(
     )
     listen = settings.http.listen
     server = ApiServer(create_app(api_ports), listen.host, listen.port)
-    doors = Doors(listeners, server, admission, _api_limits(settings))
+    doors = Doors(listeners, server, admission, api_limits(settings))
     return doors
 
 
@@ -480,48 +435,6 @@ def _spools(settings: NodeSettings, budget: ByteBudget) -> Spools:
     return Spools.in_folder(folder, reserve, budget)
 
 
-def _admission_limits(settings: NodeSettings) -> AdmissionLimits:
-    limits = settings.limits
-    return AdmissionLimits(limits.max_message, limits.max_header)
-
-
-def _api_limits(settings: NodeSettings) -> ApiLimits:
-    # JSON carries attachments in base64, as the message does, and names beside them.
-    limits = settings.limits
-    return ApiLimits(limits.max_message * 3 // 2, limits.max_recipients)
-
-
-def _door_settings(settings: NodeSettings, listener: SmtpListener) -> DoorSettings:
-    limits = settings.limits
-    return DoorSettings(
-        host=listener.listen.host,
-        port=listener.listen.port,
-        hostname=settings.greeting_name(listener),
-        tls=load_server_context(listener),
-        is_implicit_tls=listener.tls is ListenerTls.IMPLICIT,
-        allows_clear_auth=listener.tls is ListenerTls.NONE and listener.has_auth,
-        networks=tuple(listener.networks),
-        network_credential=listener.credential or "",
-        max_message_octets=limits.max_message,
-        max_header_octets=limits.max_header,
-        max_recipients=limits.max_recipients,
-        max_connections=limits.connections,
-        max_connections_per_ip=limits.connections_per_ip,
-        max_errors=limits.errors,
-        max_commands=limits.commands,
-    )
-
-
-def load_server_context(listener: SmtpListener) -> ssl.SSLContext | None:
-    """Return the TLS of a listener from its files, or ``None`` where it has none."""
-    if listener.tls is ListenerTls.NONE or listener.certificate_file is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(listener.certificate_file, listener.key_file)
-    return context
-
-
 def apply(node: Node, settings: NodeSettings) -> None:
     """Let a running node take over the live keys of ``settings``.
 
@@ -530,16 +443,16 @@ def apply(node: Node, settings: NodeSettings) -> None:
     Raises:
         OSError, ssl.SSLError: a certificate cannot be read; nothing is taken over.
     """
-    listening = [_door_settings(settings, each) for each in settings.smtp]
+    listening = [door_settings(settings, each) for each in settings.smtp]
     node.settings = settings
     doors, out = node.doors, node.out
     for listener, door in zip(doors.listeners, listening, strict=True):
         listener.apply(door)
-    doors.admission.apply(_admission_limits(settings))
-    doors.api_limits = _api_limits(settings)
-    out.dialer.apply(_dial_settings(settings))
-    out.profiles.apply(_retry_ladder(settings))
-    out.scheduler.apply(_scheduler_settings(settings))
+    doors.admission.apply(admission_limits(settings))
+    doors.api_limits = api_limits(settings)
+    out.dialer.apply(dial_settings(settings))
+    out.profiles.apply(retry_ladder(settings))
+    out.scheduler.apply(scheduler_settings(settings))
     out.settlement.apply(SettlementSettings(settings.delivery.ambiguous_retry))
-    out.reporter.apply(_report_settings(settings))
-    node.intake.apply(_intake_settings(settings))
+    out.reporter.apply(report_settings(settings))
+    node.intake.apply(intake_settings(settings))
