@@ -238,14 +238,21 @@ class Scheduler:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            while not self._stopping:
-                self._wake.clear()
-                pause = self._start_due()
-                try:
-                    async with asyncio.timeout(pause):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
+            try:
+                await self._start_what_is_due()
+            finally:
+                # Cancelled, the group takes no new task while its others end.
+                self._stopping = True
+
+    async def _start_what_is_due(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            pause = self._start_due()
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
 
     def connect(self, lane: Lane) -> None:
         """Open a connection for ``lane`` if it may have one more."""

@@ -1,6 +1,7 @@
 """From acceptance to the end of each delivery, on a real store."""
 
 import asyncio
+import gc
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -528,3 +529,31 @@ def test_the_book_closes_empty_lines_and_a_new_one_takes_their_place(
             await running(queue, body)
 
     asyncio.run(scenario())
+
+
+def test_a_cancelled_scheduler_opens_no_connection_while_it_ends(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    async def scenario() -> None:
+        courier = ScriptedCourier()
+        asked = asyncio.Event()
+
+        async def carry(site, source, feed):
+            await feed.take(8)
+            asked.set()
+            await asyncio.Event().wait()
+
+        courier.carry = carry
+        async with open_queue(tmp_path, courier=courier) as queue:
+            for n in range(40):
+                await queue.intake.accept(make_submission(f"u{n}@x.example"))
+            run = asyncio.ensure_future(queue.scheduler.run())
+            async with asyncio.timeout(10):
+                await asked.wait()
+            run.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await run
+
+    asyncio.run(scenario())
+    gc.collect()
+    assert not [each for each in recwarn if "never awaited" in str(each.message)]
