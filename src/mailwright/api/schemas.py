@@ -5,6 +5,7 @@ are types, members and the coarse limits that keep a hostile body cheap. A membe
 not listed is an error, since a misspelt one would otherwise be ignored in silence.
 """
 
+import re
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -21,11 +22,16 @@ from typing_extensions import override
 
 _STRICT: Final = ConfigDict(extra="forbid", strict=True, frozen=True)
 _MAX_LIST: Final = 1000
+_MAX_MAILBOX: Final = 2100  # name and address at their longest
 _INSTANT: Final[dict[str, JsonValue]] = {"format": "date-time"}
+#: ``Name <local@domain>`` or ``"Name" <local@domain>``; one that could be two is neither.
+_NAMED: Final = re.compile(
+    r'\s*(?:"((?:[^"\\]|\\.)*)"|([^<>",@]*?))\s*<([^<>]*)>\s*', re.DOTALL
+)
 
 
 class MailboxIn(BaseModel):
-    """An address with the name that people see, or only the address as a string."""
+    """An address with the name that people see; or a string, `Name <local@domain>`."""
 
     model_config = _STRICT
 
@@ -35,7 +41,15 @@ class MailboxIn(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_string(cls, value: Any) -> Any:
-        return {"address": value} if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        # The length comes first: no pattern is tried on what cannot be one.
+        named = _NAMED.fullmatch(value) if len(value) <= _MAX_MAILBOX else None
+        if named is None:
+            return {"address": value}
+        quoted, plain, address = named.groups()
+        name = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+        return {"address": address, "name": name}
 
     @classmethod
     @override
@@ -46,7 +60,7 @@ class MailboxIn(BaseModel):
         description = schema.pop("description", "")
         return {
             "description": description,
-            "anyOf": [{"type": "string", "format": "email"}, schema],
+            "anyOf": [{"type": "string"}, schema],
         }
 
 

@@ -136,7 +136,7 @@ def with_values(**values: Any) -> dict[str, Any]:
 BAD_FIELDS: list[tuple[list[str], dict[str, Any]]] = [
     (["from"], {key: value for key, value in SMALL.items() if key != "from"}),
     (["from.address"], with_values(**{"from": "ann"})),
-    (["from.address"], with_values(**{"from": "Ann <ann@example.com>"})),
+    (["from.address"], with_values(**{"from": "Ann <ann@example.com>, x"})),
     (["from.address"], with_values(**{"from": "a@example.com\r\nBcc: x@y.org"})),
     (["from"], with_values(**{"from": ["a@example.com"]})),
     (
