@@ -419,7 +419,7 @@ def test_an_expired_delivery_is_reported_with_the_last_thing_that_was_said(
     courier = Mailbox()
 
     async def body(queue: Queue) -> None:
-        soon = datetime.now(UTC) + timedelta(milliseconds=200)
+        soon = datetime.now(UTC) + timedelta(seconds=1.5)
         await queue.intake.accept(submission("slow@x.example", expires_at=soon))
         await idle(queue)
         (report,) = courier.reports
