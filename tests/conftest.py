@@ -36,7 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
     if os.geteuid() != 0:
         raise pytest.UsageError(
-            "the scenarios run a mail system of their own and must be run as root "
+            "the scenarios run a mail system of their own and must be run as root, "
+            "after: apt-get install -y --no-install-recommends "
+            f"{' '.join(sorted(set(PEERS.values())))} "
             '(or run -m "not scenario")'
         )
 
