@@ -9,8 +9,8 @@ from pathlib import Path
 import dkim
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from fakes.postfix import running_sink
 
+from fakes.postfix import running_sink
 from mailwright.mta.dkim.keys import generate, write_new_key
 from mailwright.mta.dkim.records import record_text
 
