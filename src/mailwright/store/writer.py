@@ -274,8 +274,9 @@ class Writer:
             if isinstance(self._closed, StoreFailedError):
                 return
             self._closed = error
+            # Under the lock: whoever is refused from now on hears of it after the owner.
+            self._call(self._on_failed, error)
         _logger.critical("the store failed, nothing more is accepted: %s", error)
-        self._call(self._on_failed, error)
         self._refuse_waiting(error)
 
     def _refuse_waiting(self, error: StoreError) -> None:
