@@ -6,10 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECIPIENTS ?= 400
 
-# What the scenarios run against: Postfix (with smtp-source and smtp-sink), swaks (with
-# TLS), strace, systemd (to judge the unit and name its groups of system calls),
+# What the scenarios run against: Postfix (with smtp-source and smtp-sink; with SASL and
+# its database of passwords), swaks (with TLS), Unbound (a resolver) and Knot (a name
+# server), strace, systemd (to judge the unit and name its groups of system calls),
 # Prometheus (with promtool).
-PEERS := postfix swaks libnet-ssleay-perl strace systemd libseccomp2 prometheus
+PEERS := postfix libsasl2-modules sasl2-bin swaks libnet-ssleay-perl unbound knot \
+	strace systemd libseccomp2 prometheus
 
 .DEFAULT_GOAL := help
 

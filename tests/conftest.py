@@ -10,7 +10,10 @@ import pytest
 PEERS = {
     "postfix": "postfix",
     "smtp-sink": "postfix",
+    "saslpasswd2": "sasl2-bin",
     "swaks": "swaks",
+    "unbound": "unbound",
+    "knotd": "knot",
     "strace": "strace",
     "systemd-analyze": "systemd",
     "promtool": "prometheus",
