@@ -144,8 +144,7 @@ class Connection(asyncio.Protocol):
     def abort(self, text: str) -> None:
         """End the session and drop the connection at once."""
         self._handle(self.session.abort(text), self._clock.steady())
-        if self._transport is not None:
-            self._transport.abort()
+        self._drop()
 
     async def end(self) -> None:
         """Close the socket and wait until it is closed, a short time at most."""
@@ -153,7 +152,12 @@ class Connection(asyncio.Protocol):
             return
         self._transport.close()
         await asyncio.wait((self._lost,), timeout=CLOSE_S)
-        self._transport.abort()
+        self._drop()
+
+    def _drop(self) -> None:
+        # Python 3.11.2 (Debian 12) raises when a TLS transport that has closed is aborted.
+        if self._transport is not None and not self._lost.done():
+            self._transport.abort()
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

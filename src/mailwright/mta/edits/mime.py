@@ -33,7 +33,7 @@ _DASH_LINE: Final = re.compile(rb"\r\n--([^\r\n]*+)")
 _MEDIA_TYPE: Final = re.compile(rb"([^\s/;()\"]+)[ \t]*/[ \t]*([^\s/;()\"]+)")
 _PARAMETER: Final = re.compile(
     rb";[ \t]*+([^\s=;\"]++)[ \t]*+=[ \t]*+"
-    rb"(?:\"((?:[^\"\\]|\\.)*+)(?:\"|\Z)|([^\s;\"]*+))",
+    rb"(?:\"((?:[^\"\\]|\\.)*)(?:\"|\Z)|([^\s;\"]*+))",
     re.DOTALL,
 )
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)

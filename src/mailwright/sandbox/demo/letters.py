@@ -28,7 +28,7 @@ _POLICY: Final = SMTP.clone(max_line_length=76)
 _UTF8_POLICY: Final = _POLICY.clone(utf8=True)
 #: All that the node puts before the fields of a message.
 _PREPENDED: Final = re.compile(
-    rb"(?:(?:DKIM-Signature|Received|Date|Message-ID):[^\r]*+(?:\r\n[ \t][^\r]*+)*+\r\n)*+"
+    rb"(?:(?:DKIM-Signature|Received|Date|Message-ID):[^\r]*+(?:\r\n[ \t][^\r]*+)*\r\n)*"
 )
 
 
