@@ -4,7 +4,9 @@
 changes; look-ups are dictionary reads, so rules and drivers use it on the loop.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Network, IPv6Network
@@ -213,6 +215,19 @@ class Directory:
     sources: Mapping[SourceId, Source]
     routes: Mapping[str, Route]
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    #: Which tenants' streams lead to a pool, directly or by overflow.
+    _users: Mapping[PoolId, AbstractSet[TenantId]] = field(
+        init=False, repr=False, compare=False
+    )
+    #: Whose proven sending domains and return-path domains these are.
+    _owners: Mapping[str, AbstractSet[TenantId]] = field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        """Turn around what tenants have, so that each question is one look-up."""
+        object.__setattr__(self, "_users", _users_of_pools(self))
+        object.__setattr__(self, "_owners", _owners_of_domains(self))
 
     def sending_domain_for(self, tenant: TenantId, domain: str) -> SendingDomain | None:
         """Return the proven sending domain ``domain`` of ``tenant``, else ``None``.
@@ -233,6 +248,44 @@ class Directory:
             return None
         return found
 
+    def pool_for(self, tenant: TenantId, name: str) -> Pool | None:
+        """Return the pool ``name`` if mail of ``tenant`` may choose it, else ``None``.
+
+        A pool to which streams of other tenants alone lead is theirs, and to ``tenant``
+        the same as none; one that no stream leads to is everyone's.
+        """
+        found = self.pools_by_name.get(name)
+        if found is None or tenant not in self._users.get(found.id, {tenant}):
+            return None
+        return found
+
+    def is_of_others(self, tenant: TenantId, domain: str) -> bool:
+        """Whether ``domain`` is proven, or a return-path domain, of other tenants only.
+
+        Both stand in public DNS, with records that lead to this node.
+        """
+        return tenant not in self._owners.get(domain, {tenant})
+
     def route_for(self, domain: str) -> Route | None:
         """Return the route of ``domain``, or the one for every domain, or ``None``."""
         return self.routes.get(domain) or self.routes.get("*")
+
+
+def _users_of_pools(directory: Directory) -> Mapping[PoolId, AbstractSet[TenantId]]:
+    users: dict[PoolId, set[TenantId]] = defaultdict(set)
+    for stream in directory.streams_by_name.values():
+        pool: PoolId | None = stream.pool
+        while pool is not None and stream.tenant not in users[pool]:
+            users[pool].add(stream.tenant)
+            found = directory.pools.get(pool)
+            pool = None if found is None else found.overflow
+    return dict(users)
+
+
+def _owners_of_domains(directory: Directory) -> Mapping[str, AbstractSet[TenantId]]:
+    owners: dict[str, set[TenantId]] = defaultdict(set)
+    for each in directory.sending_domains.values():
+        if each.is_proven:
+            owners[each.domain].add(each.tenant)
+            owners[each.return_path_domain].add(each.tenant)
+    return dict(owners)

@@ -161,6 +161,9 @@ class Admission:
         sending_domain = _sending_domain(directory, offer.credential, fields)
         if isinstance(sending_domain, Refusal):
             return sending_domain
+        refusal = _reverse_path_refusal(directory, offer)
+        if refusal is not None:
+            return refusal
         stored = edit_for_storing(
             offer.header,
             offer.body,
@@ -265,6 +268,22 @@ def _sending_domain(
     return found
 
 
+def _reverse_path_refusal(directory: Directory, offer: Offer) -> Refusal | None:
+    """Refuse a reverse-path in another tenant's domain.
+
+    Its SPF record would vouch for mail that is not its own, and the reports on it would
+    go there. Any other mailbox may be named: who has it is not known.
+    """
+    path = offer.envelope.reverse_path
+    if path is None or not directory.is_of_others(offer.credential.tenant, path.domain):
+        return None
+    return _refuse(
+        "5.7.1",
+        f"{path.domain} in the reverse-path is not a domain of this credential",
+        field="mail_from",
+    )
+
+
 def _choices(
     offer: Offer, controls: Sequence[tuple[str, str]], now: datetime
 ) -> tuple[Choices, tuple[str, ...]] | Refusal:
@@ -314,7 +333,7 @@ def _way(directory: Directory, offer: Offer, choices: Choices) -> _Way | Refusal
         stream = named
     if choices.pool is None:
         return _Way(stream, stream.pool)
-    pool = directory.pools_by_name.get(choices.pool)
+    pool = directory.pool_for(credential.tenant, choices.pool)
     if pool is None:
         return _choice_refusal(offer.choices, Defect("pool", "no such pool"))
     return _Way(stream, pool.id)

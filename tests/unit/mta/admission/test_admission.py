@@ -118,6 +118,7 @@ def judge(
     choices: Choices | None = None,
     trace: tuple[bytes, ...] = (),
     limits: AdmissionLimits | None = None,
+    envelope: Envelope = ENVELOPE,
 ) -> Submission | Refusal:
     numbers = count(1)
     crm = by or credential()
@@ -125,7 +126,7 @@ def judge(
     admission = Admission(lambda: shared, limits or AdmissionLimits())
     offer = Offer(
         crm,
-        ENVELOPE,
+        envelope,
         header + b"\r\n",
         body,
         trace,
@@ -436,3 +437,44 @@ def test_what_a_credential_may_is_what_the_settings_say_now() -> None:
     moved = judge_with([credential(stream=NEWS)], credential(stream=RECEIPTS))
     assert isinstance(moved, Submission)
     assert moved.stream == NEWS.id
+
+
+@pytest.mark.parametrize("domain", ["theirs.example", "bounce.theirs.example"])
+def test_a_reverse_path_in_another_tenants_domain_is_refused(domain: str) -> None:
+    envelope = replace(ENVELOPE, reverse_path=parse_address(f"x@{domain}"))
+    refusal = refused(envelope=envelope)
+    assert (refusal.reply.code, refusal.reply.enhanced) == (550, "5.7.1")
+    assert refusal.field == "mail_from"
+
+
+@pytest.mark.parametrize(
+    "path", [None, "x@example.com", "x@bounce.example.com", "x@crm.example"]
+)
+def test_any_other_reverse_path_is_the_submitters_affair(path: str | None) -> None:
+    address = None if path is None else parse_address(path)
+    taken = admitted(envelope=replace(ENVELOPE, reverse_path=address))
+    assert taken.envelope.reverse_path == address
+
+
+def test_a_pool_of_another_tenant_is_the_same_as_none() -> None:
+    crm = credential()
+    shared = directory(crm)
+    theirs = Pool(PoolId(3), "theirs", ())
+    foreign = replace(FOREIGN, pool=theirs.id)
+    shared = replace(
+        shared,
+        streams={**shared.streams, foreign.id: foreign},
+        streams_by_name={**shared.streams_by_name, (THEIRS, foreign.name): foreign},
+        pools={**shared.pools, theirs.id: theirs},
+        pools_by_name={**shared.pools_by_name, theirs.name: theirs},
+    )
+    admission = Admission(lambda: shared)
+
+    def judged(pool: str) -> Submission | Refusal:
+        choices = Choices(pool=pool)
+        offer = Offer(crm, ENVELOPE, HEADER + b"\r\n", b"hello\r\n", (), choices)
+        return admission.judge(offer, now=NOW, fresh_id=lambda: "1")
+
+    assert judged("theirs") == judged("never")
+    assert isinstance(judged("theirs"), Refusal)
+    assert isinstance(judged("fast"), Submission)
