@@ -23,7 +23,7 @@ from mailwright.ids import (
     parse_public,
 )
 from mailwright.ids import Kind as IdKind
-from mailwright.queue.explain import block_of
+from mailwright.queue.explain import block_of, words_of
 from mailwright.queue.holds import Hold
 from mailwright.queue.line import NOTHING_DUE, Line
 from mailwright.queue.operations import Extent
@@ -263,8 +263,11 @@ class QueueView:
         return selection
 
     def pool_named(self, name: str, field: str) -> PoolId:
-        """Return the id of a pool."""
-        pool = self._directory.pools_by_name.get(name)
+        """Return the id of a pool; another tenant's is none, for a tenant."""
+        if self._tenant is None:
+            pool = self._directory.pools_by_name.get(name)
+        else:
+            pool = self._directory.pool_for(self._tenant, name)
         if pool is None:
             raise invalid(FieldError(field, "there is no such pool"))
         return pool.id
@@ -310,6 +313,7 @@ class QueueView:
             holds=operations.holds,
             scheduler=operations.scheduler,
             now=self._door.clock.now(),
+            told=self._told,
         )
         tenant, stream = (
             names.tenants.get(line.key.tenant),
@@ -343,7 +347,7 @@ class QueueView:
             str(hold.id),
             shown,
             hold.reason,
-            hold.author,
+            self._author(hold),
             hold.created_at,
             hold.ends_at,
             hold.cancels,
@@ -367,6 +371,26 @@ class QueueView:
                 each.blocked += 0 if shown.blocked is None else shown.deliveries
         ordered = sorted(groups.values(), key=lambda each: -each.deliveries)
         return SummaryOut(total, ordered[:_GROUPS_MAX])
+
+    def _told(self, hold: Hold) -> str:
+        """Return the words about a hold; one of more than a tenant's is not its affair.
+
+        Its reason was written for operators and may speak of other tenants.
+        """
+        if self._tenant in {None, hold.selection.tenant}:
+            return words_of(replace(hold, author=self._author(hold)))
+        return "being cancelled by the operator" if hold.cancels else "held by the operator"
+
+    def _author(self, hold: Hold) -> str:
+        """Return who made a hold; a tenant knows its own credentials only."""
+        if self._tenant is None:
+            return hold.author
+        kind, _, name = hold.author.partition(":")
+        is_own = kind == "api" and any(
+            each.name == name and each.tenant == self._tenant
+            for each in self._directory.credentials_by_id.values()
+        )
+        return hold.author if is_own else "the operator"
 
     def _tenant_named(self, name: str | None) -> TenantId | None:
         if name is None:

@@ -4,7 +4,7 @@ Values for people, taken from what the scheduler knows at this moment.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -15,7 +15,7 @@ from mailwright.clock import from_micros
 from mailwright.config.units import parse_rate
 from mailwright.ids import PoolId, SourceId
 from mailwright.queue.dispatch import Lane
-from mailwright.queue.holds import Holds
+from mailwright.queue.holds import Hold, Holds
 from mailwright.queue.line import NOTHING_DUE, Line
 from mailwright.queue.scheduler import Scheduler
 from mailwright.queue.tables import deliveries
@@ -103,15 +103,28 @@ class Said:
     hop: str
 
 
+def words_of(hold: Hold) -> str:
+    """Return what operators are told of a hold."""
+    what = "being cancelled" if hold.cancels else "held"
+    return f"{what} by {hold.author}: {hold.reason}"
+
+
 def block_of(
-    line: Line, *, holds: Holds, scheduler: Scheduler, now: datetime
+    line: Line,
+    *,
+    holds: Holds,
+    scheduler: Scheduler,
+    now: datetime,
+    told: Callable[[Hold], str] = words_of,
 ) -> Block | None:
-    """Return what stops ``line`` now; ``None``: nothing that is known."""
+    """Return what stops ``line`` now; ``None``: nothing that is known.
+
+    ``told`` gives the words about a hold for whoever asks.
+    """
     site = scheduler.site_of(line)
     hold = holds.stopping(line, None if site is None else site.profile.provider)
     if hold is not None:
-        what = "being cancelled" if hold.cancels else "held"
-        return Block("hold", f"{what} by {hold.author}: {hold.reason}", hold.ends_at)
+        return Block("hold", told(hold), hold.ends_at)
     if line.wait_until is not None and line.wait_until > now:
         return Block("rest", line.wait_reason, line.wait_until)
     if line.next_due_at == NOTHING_DUE:

@@ -301,10 +301,15 @@ class Operations:
 
     async def named(self, selection: Selection) -> list[Unsettled]:
         """Return the deliveries that are not final of a message, or the one named."""
+        of_tenant = selection.tenant or 0
         if selection.delivery is not None:
-            query = UNSETTLED_DELIVERY(delivery_id=selection.delivery)
+            query = UNSETTLED_DELIVERY(
+                delivery_id=selection.delivery, of_tenant=of_tenant
+            )
         else:
-            query = UNSETTLED_OF_MESSAGE(message_id=selection.message)
+            query = UNSETTLED_OF_MESSAGE(
+                message_id=selection.message, of_tenant=of_tenant
+            )
         (rows,) = await self._store.read(query)
         found = []
         for row in rows:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     null,
+    or_,
     select,
     union_all,
     update,
@@ -361,18 +362,27 @@ WAITING_OF_LINE = Query(
     )
     .limit(bindparam("slice")),
 )
+_unsettled = select(
+    *_claimed, deliveries.c.line, deliveries.c.state, deliveries.c.due_at
+)
 #: Deliveries of a message that are not final; the last columns: line, state, due time.
+#: Of the tenant ``of_tenant``, 0 being anyone's: another's message ends the search before
+#: its deliveries are looked at, as one that never was does.
 UNSETTLED_OF_MESSAGE = Query(
     "unsettled of message",
-    select(*_claimed, deliveries.c.line, deliveries.c.state, deliveries.c.due_at).where(
-        deliveries.c.message == bindparam("message_id")
+    _unsettled.select_from(
+        messages.join(deliveries, deliveries.c.message == messages.c.id)
+    ).where(
+        messages.c.id == bindparam("message_id"),
+        or_(messages.c.tenant == bindparam("of_tenant"), bindparam("of_tenant") == 0),
     ),
 )
 #: The same of one delivery.
 UNSETTLED_DELIVERY = Query(
     "unsettled delivery",
-    select(*_claimed, deliveries.c.line, deliveries.c.state, deliveries.c.due_at).where(
-        deliveries.c.id == bindparam("delivery_id")
+    _unsettled.where(
+        deliveries.c.id == bindparam("delivery_id"),
+        or_(deliveries.c.tenant == bindparam("of_tenant"), bindparam("of_tenant") == 0),
     ),
 )
 _later = (
