@@ -75,22 +75,20 @@ class NodeReading:
 
     async def message(self, tenant: TenantId, ident: PublicId) -> MessageRecord | None:
         """Return a message of ``tenant``; another tenant's is ``None``."""
-        day = ident.day
+        day, number = ident.day, ident.number
+        # By itself and first: another tenant's message takes as long as none.
+        (found,) = await self._store.read(MESSAGE(message_id=number, tenant=tenant))
         known = [each for each in self._store.days() if each >= day]
-        if not known or known[0] != day:
-            return None
-        number = ident.number
-        found, opened, finished, *logged = await self._store.read(
-            MESSAGE(message_id=number, tenant=tenant),
-            OPEN_DELIVERIES(message_id=number),
-            finished_deliveries(day)(message_id=number),
-            *(select_of_message(each)(message_id=number) for each in known),
-        )
-        if not found:
+        if not found or not known or known[0] != day:
             return None
         message = message_of(found[0])
         if message.accepted_at.date() != day:
             return None
+        opened, finished, *logged = await self._store.read(
+            OPEN_DELIVERIES(message_id=number),
+            finished_deliveries(day)(message_id=number),
+            *(select_of_message(each)(message_id=number) for each in known),
+        )
         events = [parse_row(row) for rows in logged for row in rows]
         deliveries = [
             *map(open_delivery_of, opened),
