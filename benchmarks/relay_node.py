@@ -71,15 +71,15 @@ tls = "none"
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 
 
-def folder_on_disk() -> Path:
+def folder_on_disk(prefix: str) -> Path:
     """Return a new folder on a real file system, under TMPDIR if that is one."""
     for base in (Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()):  # noqa: S108
         kind = subprocess.run(
             ["stat", "-f", "-c", "%T", base], capture_output=True, text=True, check=True
         ).stdout.strip()
         if kind not in _IN_MEMORY:
-            return Path(tempfile.mkdtemp(prefix="relay-node-", dir=base))
-    sys.exit("relay-node: no folder on a disk; set TMPDIR to one")
+            return Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+    sys.exit("no folder on a disk; set TMPDIR to one")
 
 
 def main() -> int:
@@ -91,7 +91,7 @@ def main() -> int:
     except KeyError as missing:
         print(f"relay-node: set {missing.args[0]}", file=sys.stderr)
         return 2
-    folder = folder_on_disk()
+    folder = folder_on_disk("relay-node-")
     try:
         (folder / "node.toml").write_text(NODE.format(listen=listen))
         (folder / "setup.toml").write_text(SETUP.format(sink=sink))
@@ -106,4 +106,5 @@ def main() -> int:
         shutil.rmtree(folder)
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

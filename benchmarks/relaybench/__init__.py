@@ -1,0 +1,1 @@
+"""How fast a relay is, measured from outside, and how fast others are beside it."""
