@@ -337,6 +337,7 @@ async def _assemble(
         directory=lambda: directory,
         settings=SchedulerSettings(connections, 1000, profile.retry, idle_s=0.2),
         stops=holds.stops,
+        stops_everything=holds.stops_everything,
     )
     lazily.append(scheduler)
     intake = QueueIntake(

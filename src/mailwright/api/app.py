@@ -22,6 +22,7 @@ from mailwright.api.problems import Kind, add_handlers
 from mailwright.api.schemas import MessageIn
 from mailwright.api.sending_domains import sending_domains_router
 from mailwright.api.settings import SettingsIn, settings_router
+from mailwright.api.stopping import stopping_router
 
 _DESCRIPTION: Final = """
 Submit messages, see what became of them, read events.
@@ -73,6 +74,7 @@ def _add_operator_routes(
     app.include_router(settings_router(ports, identify))
     app.include_router(credentials_router(ports, identify))
     app.include_router(sending_domains_router(ports, identify))
+    app.include_router(stopping_router(ports.stopping, identify))
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

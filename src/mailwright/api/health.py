@@ -22,10 +22,15 @@ def health_router(ports: ApiPorts) -> APIRouter:
         response_model=None,
     )
     async def get_readiness() -> Response:
-        """Say whether messages are accepted now."""
-        reasons = list(ports.unready())
+        """Say whether messages are accepted now.
+
+        ``notices`` says what else is unusual: mail is accepted and none leaves.
+        """
+        reasons, notices = list(ports.unready()), list(ports.notices())
+        more = {"notices": notices} if notices else {}
         if reasons:
-            return JSONResponse({"status": "unready", "reasons": reasons}, 503)
-        return JSONResponse({"status": "ready"})
+            answer = {"status": "unready", "reasons": reasons, **more}
+            return JSONResponse(answer, 503)
+        return JSONResponse({"status": "ready", **more})
 
     return router

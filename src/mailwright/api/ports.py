@@ -23,6 +23,7 @@ from mailwright.ids import PublicId, TenantId
 from mailwright.mta.admission import Offer, Refusal
 from mailwright.mta.ports import Intake
 from mailwright.queue.operations import Operations
+from mailwright.queue.stopping import Stopping
 from mailwright.reply import Reply
 from mailwright.store.ports import UnitStore
 from mailwright.submission import Submission
@@ -234,6 +235,7 @@ class OperatorPorts:
 
     administration: Administration
     domains: DomainChecks
+    stopping: Stopping
     clock: Clock
     budget: Budget
     limits: Callable[[], ApiLimits] = ApiLimits
@@ -268,6 +270,7 @@ class ApiPorts:
             and dots only.
         limits: those in force now.
         unready: reasons not to send us work now; empty when there are none.
+        notices: what else is unusual, though work is taken.
         operating: for the routes that take the scope ``operate``; without, there are
             none of them.
     """
@@ -285,3 +288,4 @@ class ApiPorts:
     metrics: MetricsDoor
     limits: Callable[[], ApiLimits] = ApiLimits
     operating: OperatorPorts | None = None
+    notices: Callable[[], Sequence[str]] = tuple

@@ -340,6 +340,8 @@ class QueueView:
         stream = None if of.stream is None else names.streams.get(of.stream)
         pool = None if of.pool is None else names.pools.get(of.pool)
         shown = {name: str(value) for name, value in of.to_scope().items()}
+        if of.everything:
+            shown["everything"] = "yes"
         for name, thing in (("tenant", tenant), ("stream", stream), ("pool", pool)):
             if thing is not None:
                 shown[name] = thing.name
@@ -367,7 +369,8 @@ class QueueView:
                 each.lines += 1
                 each.deliveries += shown.deliveries
                 each.under_way += shown.under_way
-                each.held += shown.deliveries if line.is_held else 0
+                is_held = shown.blocked is not None and shown.blocked.by == "hold"
+                each.held += shown.deliveries if is_held else 0
                 each.blocked += 0 if shown.blocked is None else shown.deliveries
         ordered = sorted(groups.values(), key=lambda each: -each.deliveries)
         return SummaryOut(total, ordered[:_GROUPS_MAX])
@@ -379,7 +382,11 @@ class QueueView:
         """
         if self._tenant in {None, hold.selection.tenant}:
             return words_of(replace(hold, author=self._author(hold)))
-        return "being cancelled by the operator" if hold.cancels else "held by the operator"
+        return (
+            "being cancelled by the operator"
+            if hold.cancels
+            else "held by the operator"
+        )
 
     def _author(self, hold: Hold) -> str:
         """Return who made a hold; a tenant knows its own credentials only."""

@@ -25,6 +25,8 @@ _COMMANDS: Final = {
     "settings": "settings:settings_app",
     "queue": "queue:queue_app",
     "explain": "queue:explain_command",
+    "stop-all": "stop:stop_all_command",
+    "release-all": "stop:release_all_command",
     "provider": "provider:provider_app",
     "demo": "demo:demo_command",
 }

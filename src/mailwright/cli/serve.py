@@ -18,6 +18,10 @@ def serve_command(
     settings: Annotated[
         Path, typer.Argument(help="The node's settings file.", metavar="FILE")
     ],
+    held: Annotated[
+        bool,
+        typer.Option("--held", help="Accept mail and deliver none until release-all."),
+    ] = False,
 ) -> None:
     """Run a node until SIGTERM or SIGINT; SIGHUP re-reads its settings.
 
@@ -27,7 +31,7 @@ def serve_command(
     try:
         node = load_node(settings)
         start_logging(node.log)
-        status = uvloop.run(serve(settings, node))
+        status = uvloop.run(serve(settings, node, held=held))
     except SettingsError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)

@@ -57,6 +57,7 @@ class Measured(Collector):
         unready: what keeps the node from being ready.
         event_file: ``None`` without one.
         refusals: how often each limit let nothing more leave, by its label.
+        is_all_held: a stop of all mail is in force.
     """
 
     now: datetime
@@ -75,6 +76,7 @@ class Measured(Collector):
     directory: Directory
     event_file: EventFileState | None
     refusals: Mapping[str, int]
+    is_all_held: bool = False
 
     @override
     def collect(self) -> Iterator[Metric]:
@@ -147,7 +149,7 @@ class Measured(Collector):
             deliveries[of_class, "sending"] += line.sending + line.claiming
             if line.available <= 0:
                 continue
-            state = _state(line, self.now)
+            state = "held" if self.is_all_held else _state(line, self.now)
             lines[of_class, state] += 1
             deliveries[of_class, state] += line.available
             if state == "ready":
@@ -254,6 +256,21 @@ class Measured(Collector):
             "mailwright_clock_suspect",
             "1: wall time is not to be believed; nothing expires",
             int(vitals.is_clock_suspect),
+        )
+        yield _gauge(
+            "mailwright_all_held",
+            "1: all mail is stopped until it is released",
+            int(self.is_all_held),
+        )
+        yield _gauge(
+            "mailwright_database_checked",
+            "1: the quick check after the start has ended",
+            int(vitals.is_database_checked),
+        )
+        yield _gauge(
+            "mailwright_database_damaged",
+            "1: the quick check found damage; restore a backup",
+            int(vitals.is_database_damaged),
         )
         if vitals.disk is not None:
             yield from _disk(*vitals.disk)

@@ -55,8 +55,11 @@ async def open_node(
     clock: Clock,
     *,
     resolver: Resolver | None = None,
+    held: bool = False,
 ) -> AsyncIterator[Node]:
     """Open a node's state, recover its queue and put it together; not running yet.
+
+    ``held`` stops all mail before any of it can leave.
 
     Raises:
         MailwrightError: see :func:`mailwright.daemon.state.open_state`.
@@ -65,6 +68,7 @@ async def open_node(
     async with open_state(settings, clock) as state:
         with wire(settings, state, clock, resolver=resolver) as node:
             await _recover(node)
+            await _tell_of_stops(node, held=held)
             if node.event_file is not None:
                 await node.event_file.open()
             for listener in node.doors.listeners:
@@ -95,6 +99,15 @@ async def _recover(node: Node) -> None:
             recovered,
             discarded,
         )
+
+
+async def _tell_of_stops(node: Node, *, held: bool) -> None:
+    """Stop all mail if that is wanted, and say so if it is stopped."""
+    stopping = node.operating.offices.ports.stopping
+    if held and not await stopping.stops():
+        await stopping.stop_all(reason="started with --held", author="serve --held")
+    for notice in node.readiness.notices():
+        logger.warning("%s; it leaves after: mailwright release-all", notice)
 
 
 async def _judge_clock(node: Node) -> None:
@@ -189,15 +202,20 @@ async def _keep_limits(node: Node) -> None:
         logger.warning("what throttles count is not kept: %s", error)
 
 
-async def serve(settings_file: Path, settings: NodeSettings) -> Exit:
-    """Run a node until SIGTERM or SIGINT; SIGHUP re-reads its settings file."""
+async def serve(
+    settings_file: Path, settings: NodeSettings, *, held: bool = False
+) -> Exit:
+    """Run a node until SIGTERM or SIGINT; SIGHUP re-reads its settings file.
+
+    ``held`` lets it accept mail and deliver none until that is released.
+    """
     clock = SystemClock()
     stop = asyncio.Event()
     notifier = Notifier.from_environ(os.environ, pid=os.getpid())
     reloading = Reloading(settings_file, settings, notifier)
     status = Exit.OK
     try:
-        async with open_node(settings, clock) as node:
+        async with open_node(settings, clock, held=held) as node:
             handlers = {
                 signal.SIGTERM: stop.set,
                 signal.SIGINT: stop.set,

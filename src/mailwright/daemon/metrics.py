@@ -65,6 +65,7 @@ class NodeMetrics:
             directory=self.directory(),
             event_file=None if file is None else file.statistics(),
             refusals=dict(self.refusals),
+            is_all_held=self.scheduler.is_all_held(),
         )
 
 

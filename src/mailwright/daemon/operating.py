@@ -25,6 +25,7 @@ from mailwright.daemon.state import State
 from mailwright.ids import CredentialId
 from mailwright.mta.dkim import records
 from mailwright.queue.book import LineBook
+from mailwright.queue.stopping import Stopping
 from mailwright.resolver import Resolver
 from mailwright.store.ports import StoreError, UnitStore
 
@@ -66,7 +67,12 @@ def open_offices(
 
     administration = Administration(state.store, live, on_changed)
     prover = Prover(live, administration, resolver, records, clock)
-    ports = OperatorPorts(administration, prover, clock, budget, limits, queue)
+    store = state.store
+    operations = None if queue is None else queue.operations
+    stopping = Stopping(store, clock, store.ids.take, operations)
+    ports = OperatorPorts(
+        administration, prover, stopping, clock, budget, limits, queue
+    )
     return Offices(administration, prover, ports)
 
 

@@ -1,5 +1,6 @@
 """What maintenance last saw of clock and disk, and why the node is not ready."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,17 +27,23 @@ class Vitals:
         clock_ahead_s: how far the system's clock was ahead of the node's.
         is_clock_suspect: wall time is not to be believed (see ``clock.ClockTrust``).
         disk: ``None`` before the first look.
+        is_database_checked: the quick check after the start has ended.
+        is_database_damaged: it found damage.
     """
 
     clock_ahead_s: float = 0.0
     is_clock_suspect: bool = False
     disk: Disk | None = None
+    is_database_checked: bool = False
+    is_database_damaged: bool = False
 
 
 class Readiness:
-    """Why the node should not be sent work now."""
+    """Why the node should not be sent work now, and what else people should know."""
 
-    def __init__(self) -> None:
+    def __init__(self, notices: Callable[[], Sequence[str]] = tuple) -> None:
+        """``notices`` tells what is unusual though work is taken."""
+        self._notices = notices
         self._reasons: dict[str, str] = {"starting": "the node is starting"}
 
     def note(self, topic: str, reason: str) -> None:
@@ -50,10 +57,15 @@ class Readiness:
         """Return every reason; empty means ready."""
         return list(self._reasons.values())
 
+    def notices(self) -> list[str]:
+        """Return what is unusual though work is taken: that all mail is stopped."""
+        return list(self._notices())
+
     def topics(self) -> list[str]:
         """Return what the reasons are about: words of ours, few."""
         return list(self._reasons)
 
     def summary(self) -> str:
         """Return a line for people."""
-        return "; ".join(self._reasons.values()) or "ready"
+        said = [*self._reasons.values(), *self._notices()]
+        return "; ".join(said) or "ready"

@@ -188,7 +188,7 @@ def _put_together(
     )
     redirection = Redirection(state.settings.directory, book, out.scheduler)
     operating = Operating(offices, settings.state_dir, quotas, book, redirection)
-    readiness, vitals = Readiness(), Vitals()
+    readiness, vitals = Readiness(out.operations.notices), Vitals()
     event_file = event_file_of(settings.log, store, clock, state.settings.directory)
 
     def metrics(listeners: Sequence[Listener]) -> MetricsDoor:
@@ -251,7 +251,10 @@ def _outgoing(
         password=lambda sealed: live.keys.password(sealed).reveal().decode(),
         settings=dial_settings(settings),
     )
-    courier = Courier(dialer, Preparer(live.keys), clock, signing)
+    holds = Holds()
+    courier = Courier(
+        dialer, Preparer(live.keys), clock, signing, holds.stops_everything
+    )
     profiles = load_profiles(retry_ladder(settings))
     router = Router(
         resolver,
@@ -318,7 +321,6 @@ def _outgoing(
         in_flight,
         tally,
     )
-    holds = Holds()
     scheduler = Scheduler(
         tools=tools,
         router=router,
@@ -326,6 +328,7 @@ def _outgoing(
         directory=live.directory,
         settings=scheduler_settings(settings),
         stops=holds.stops,
+        stops_everything=holds.stops_everything,
     )
     made.append(scheduler)
     operations = Operations(
@@ -337,6 +340,7 @@ def _outgoing(
         clock=clock,
         next_id=store.ids.take,
         tally=tally,
+        recall=courier.recall,
     )
     return Outgoing(
         scheduler,
@@ -417,6 +421,7 @@ def _doors(
         hostname=settings.hostname,
         fresh_id=lambda: f"{prefix}.{next(numbers)}",
         unready=readiness.reasons,
+        notices=readiness.notices,
         metrics=metrics(listeners),
         limits=lambda: doors.api_limits,
         operating=offices.ports,

@@ -141,6 +141,11 @@ class Connection(asyncio.Protocol):
         self.session.quit(now=now)
         self._handle((), now)
 
+    def recall(self, text: str) -> None:
+        """Give back what is not on the wire; QUIT when the rest has ended."""
+        now = self._clock.steady()
+        self._handle(self.session.recall(text, now=now), now)
+
     def abort(self, text: str) -> None:
         """End the session and drop the connection at once."""
         self._handle(self.session.abort(text), self._clock.steady())

@@ -14,7 +14,7 @@ however the call ends; content leaves octet for octet as it was prepared.
 import asyncio
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Final, NamedTuple, Protocol, cast
 
@@ -36,6 +36,11 @@ _log: Final = logging.getLogger(__name__)
 _NOT_SENT: Final = local_reply(
     421, "4.3.2", "connection ended before it was offered", Phase.MAIL
 )
+_RECALLED: Final = "all mail was stopped"
+
+
+def _never() -> bool:
+    return False
 
 
 class PreparedContent(Protocol):
@@ -83,16 +88,25 @@ class Courier:
         preparer: Preparer,
         clock: Clock,
         signing_pool: Executor,
+        is_stopped: Callable[[], bool] = _never,
     ) -> None:
+        """``is_stopped`` says whether all mail is: nothing is put on the wire then."""
         self._dialer = dialer
         self._preparer = preparer
         self._clock = clock
         self._signing_pool = signing_pool
+        self._is_stopped = is_stopped
         self._is_stopping = False
+        self._open: set[Connection] = set()
 
     def stop(self) -> None:
         """Take nothing more from any feed; what is in hand finishes, then QUIT."""
         self._is_stopping = True
+
+    def recall(self) -> None:
+        """Give back at once what is not on the wire; what is there ends, then QUIT."""
+        for connection in list(self._open):
+            connection.recall(_RECALLED)
 
     async def carry(self, site: Site, source: Source, feed: Feed) -> Reply | None:
         """Open one connection from ``source`` to ``site`` and work through ``feed``.
@@ -105,10 +119,12 @@ class Courier:
         opened = await self._dialer.open(site, source, run.on_ended)
         if isinstance(opened, Reply):
             return opened
+        self._open.add(opened)
         try:
             await self._pump(run, opened, feed)
             await opened.end()
         finally:
+            self._open.discard(opened)
             # Cancelled, or a port failed: whatever is in hand gets its end now.
             opened.abort("the connection was given up")
         return opened.reply
@@ -139,9 +155,11 @@ class Courier:
         try:
             loaded = await loop.run_in_executor(self._signing_pool, work)
         except BaseException:
-            for parcel in parcels:
-                run.settle(Attempt(parcel, End.NOT_OFFERED, _NOT_SENT))
+            _give_back(run, parcels)
             raise
+        if self._is_stopped():  # since they were taken
+            _give_back(run, parcels)
+            return
         transactions = []
         for one in loaded:
             if isinstance(one, Transaction):
@@ -150,6 +168,11 @@ class Courier:
                 run.settle(one)
         run.began(connection.session.in_hand)
         connection.offer(transactions)
+
+
+def _give_back(run: "_Run", parcels: Sequence[Parcel]) -> None:
+    for parcel in parcels:
+        run.settle(Attempt(parcel, End.NOT_OFFERED, _NOT_SENT))
 
 
 class _Run:

@@ -99,6 +99,7 @@ class Holds:
 
     def __init__(self) -> None:
         self._holds: dict[HoldId, Hold] = {}
+        self._of_everything: dict[HoldId, Hold] = {}
 
     def __len__(self) -> int:
         return len(self._holds)
@@ -116,10 +117,21 @@ class Holds:
     def add(self, hold: Hold) -> None:
         """Take ``hold`` in."""
         self._holds[hold.id] = hold
+        if hold.selection.everything:
+            self._of_everything[hold.id] = hold
 
     def remove(self, hold: Hold) -> None:
         """Forget ``hold``."""
         self._holds.pop(hold.id, None)
+        self._of_everything.pop(hold.id, None)
+
+    def of_everything(self) -> list[Hold]:
+        """Return the holds that stop all mail."""
+        return list(self._of_everything.values())
+
+    def stops_everything(self) -> bool:
+        """Whether all mail is stopped; the scheduler asks before it begins anything."""
+        return bool(self._of_everything)
 
     def stopping(self, line: Line, provider: str | None) -> Hold | None:
         """Return a hold that stops ``line``, or ``None``."""
@@ -129,8 +141,17 @@ class Holds:
         return None
 
     def stops(self, line: Line, provider: str | None) -> bool:
-        """Whether a hold stops ``line``; the scheduler asks."""
-        return bool(self._holds) and self.stopping(line, provider) is not None
+        """Whether a hold stops ``line`` by what it is; the scheduler asks.
+
+        One of everything is not asked for here: it leaves no mark on a million lines.
+        """
+        if len(self._holds) == len(self._of_everything):
+            return False
+        return any(
+            hold.selection.matches(line, provider)
+            for hold in self._holds.values()
+            if not hold.selection.everything
+        )
 
     def ended(self, now: datetime) -> list[Hold]:
         """Return the holds whose end has come."""

@@ -83,6 +83,10 @@ class Extent:
     hold: HoldId | None = None
 
 
+def _nothing() -> None:
+    pass
+
+
 class _Chosen(NamedTuple):
     lines: Sequence[Line]
     unresolved: int
@@ -119,8 +123,12 @@ class Operations:
         next_id: Callable[[], int],
         tally: Tally | None = None,
         look_s: float = LOOK_S,
+        recall: Callable[[], None] = _nothing,
     ) -> None:
-        """``holds`` are those that ``scheduler`` asks."""
+        """``holds`` are those that ``scheduler`` asks.
+
+        ``recall`` takes back what sessions have not put on the wire yet.
+        """
         self.holds = holds
         self.book = book
         self.scheduler = scheduler
@@ -130,6 +138,7 @@ class Operations:
         self._next_id = next_id
         self._tally = tally or Tally()
         self._look_s = look_s
+        self._recall = recall
         self._wake = asyncio.Event()
         #: Cancellations that have not counted yet what they are for.
         self._uncounted: set[HoldId] = set()
@@ -155,6 +164,13 @@ class Operations:
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    def notices(self) -> list[str]:
+        """Return, in words for people, that all mail is stopped, and by whom."""
+        return [
+            f"all mail is held by {each.author}: {each.reason}"
+            for each in self.holds.of_everything()
+        ]
 
     async def lines_of(self, selection: Selection) -> tuple[Sequence[Line], int]:
         """Return the lines of ``selection`` with mail, and how many are unresolved.
@@ -217,8 +233,7 @@ class Operations:
         stopped = [
             line
             for line in self.book
-            if line.is_held
-            and line.count > 0
+            if line.count > 0
             and any(
                 each.selection.matches(line, self._provider(line)) for each in ending
             )
@@ -262,6 +277,7 @@ class Operations:
             SelectionError: the selection is empty.
             StoreError: nothing, or of named deliveries only a part, is cancelled.
         """
+        _refuse_everything(selection)
         if selection.names_deliveries:
             return await self._cancel_named(selection, dry_run=dry_run)
         if dry_run:
@@ -284,6 +300,7 @@ class Operations:
             SelectionError: the selection is empty or names deliveries.
             StoreError: only a part may be moved.
         """
+        _refuse_everything(selection)
         if selection.names_deliveries:
             raise SelectionError("only lines move, not messages or deliveries")
         lines, unresolved = await self._choose(selection)
@@ -383,6 +400,9 @@ class Operations:
         hold = Hold(number, selection, reason, author, now, ends_at, cancels)
         await self._store.run(unit(hold.to_row()))
         self.holds.add(hold)
+        if selection.everything:
+            self._recall()  # the scheduler asks: no line has to be marked
+            return hold
         if cancels:
             self._uncounted.add(number)
         for some in _slices(list(self.book), SWEEP_SLICE):
@@ -395,6 +415,8 @@ class Operations:
     async def _held(self, hold: Hold) -> Extent:
         """Return what ``hold`` stops; it does so while sites are found out."""
         chosen = await self._choose(hold.selection)
+        if hold.selection.everything:
+            return replace(chosen.extent(), hold=hold.id)
         for line in chosen.lines:
             if not line.is_held and hold.id in self.holds:
                 self.scheduler.hold(line)
@@ -405,6 +427,9 @@ class Operations:
         guard = RELEASE_HOLD(hold_id=hold.id, now=now)
         await self._store.run(Unit((Step(guard),)))
         self.holds.remove(hold)
+        if hold.selection.everything:
+            self.scheduler.resume()
+            return
         for some in _slices(list(self.book), SWEEP_SLICE):
             for line in some:
                 if line.is_held and not self.holds.stops(line, self._provider(line)):
@@ -509,6 +534,11 @@ class Operations:
             line.due_again(now)
             self.scheduler.restart(line)
         return extent
+
+
+def _refuse_everything(selection: Selection) -> None:
+    if selection.everything:
+        raise SelectionError("only a stop can be for everything")
 
 
 def _slices(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

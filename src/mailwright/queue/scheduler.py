@@ -76,6 +76,10 @@ def _never(_line: Line, _provider: str | None) -> bool:
     return False
 
 
+def _nothing() -> bool:
+    return False
+
+
 class Scheduler:
     """Runs lines, lanes and connections until it is stopped."""
 
@@ -88,9 +92,15 @@ class Scheduler:
         directory: Callable[[], Directory],
         settings: SchedulerSettings,
         stops: Callable[[Line, str | None], bool] = _never,
+        stops_everything: Callable[[], bool] = _nothing,
     ) -> None:
-        """``stops`` says of a line whether a hold does, by its provider if known."""
+        """``stops`` says of a line whether a hold does, by its provider if known.
+
+        While ``stops_everything`` is true nothing is claimed; :meth:`resume` says that
+        it is no more.
+        """
         self._stops = stops
+        self._stops_everything = stops_everything
         self._tools = tools
         self._router = router
         self._courier = courier
@@ -210,7 +220,19 @@ class Scheduler:
 
     def is_stopping(self) -> bool:
         """Whether nothing new may be claimed."""
-        return self._stopping or self._tools.settlement.unwritten > 0
+        return (
+            self._stopping
+            or self._tools.settlement.unwritten > 0
+            or self._stops_everything()
+        )
+
+    def is_all_held(self) -> bool:
+        """Whether a stop of all mail is in force."""
+        return self._stops_everything()
+
+    def resume(self) -> None:
+        """Begin again what is due: all mail was stopped and is not any more."""
+        self._wake.set()
 
     def must_yield(self) -> bool:
         """Whether another lane waits for a connection that may have yours."""
@@ -256,12 +278,11 @@ class Scheduler:
 
     def connect(self, lane: Lane) -> None:
         """Open a connection for ``lane`` if it may have one more."""
-        if (
-            self._tasks is None
-            or self.is_stopping()
-            or lane.is_connecting
-            or not lane.wants_connection()
-        ):
+        if self._tasks is None or lane.is_connecting or not lane.wants_connection():
+            return
+        if self.is_stopping():
+            if not lane.connections:
+                self._close(lane)  # or nobody would look at its lines afterwards
             return
         now = self._tools.clock.now()
         if lane.no_more_until is not None and now < lane.no_more_until:
@@ -380,7 +401,9 @@ class Scheduler:
             for line in self._lookups.end(domain, answer):
                 if line.is_held:
                     continue
-                if isinstance(answer, Reply):
+                if self.is_stopping():
+                    self.park(line)
+                elif isinstance(answer, Reply):
                     await self._unroutable(line, answer)
                 else:
                     self._join(line, answer)

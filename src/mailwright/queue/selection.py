@@ -1,12 +1,13 @@
 """Which lines and deliveries an operation is for. Values in, values out.
 
 Every part that is given must hold. A selection that names nothing is refused wherever one
-is taken: nobody cancels everything by leaving out a word.
+is taken: nobody cancels everything by leaving out a word. Only a stop can be for all
+mail, and says so: :data:`EVERYTHING`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from mailwright.errors import MailwrightError
 from mailwright.ids import (
@@ -32,6 +33,7 @@ class Selection:
     Attributes:
         domain: of the recipients, canonical.
         provider: of the site where the domain's mail goes.
+        everything: all mail of all tenants; then nothing else is given.
     """
 
     tenant: TenantId | None = None
@@ -43,6 +45,11 @@ class Selection:
     line: LineId | None = None
     message: MessageId | None = None
     delivery: DeliveryId | None = None
+    everything: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.everything and len(self.to_scope()) > 1:
+            raise SelectionError("everything leaves nothing to be named beside it")
 
     @property
     def is_empty(self) -> bool:
@@ -84,3 +91,7 @@ class Selection:
     def from_scope(cls, scope: Mapping[str, Any]) -> "Selection":
         """Return what :meth:`to_scope` wrote."""
         return cls(**scope)
+
+
+#: All mail there is, and all that comes.
+EVERYTHING: Final = Selection(everything=True)

@@ -40,6 +40,7 @@ from mailwright.api.ports import ApiPorts, MetricsDoor, OperatorPorts
 from mailwright.mta.admission import Admission
 from mailwright.mta.dkim import records
 from mailwright.mta.submission.budget import ByteBudget
+from mailwright.queue.stopping import Stopping
 from mailwright.store.store import Store
 
 ROUTES = [
@@ -111,7 +112,13 @@ class Rig:
             live, self.administration, lambda: self.dns, records, node.clock
         )
         budget = ByteBudget(1_000_000)
-        operating = OperatorPorts(self.administration, prover, node.clock, budget)
+        operating = OperatorPorts(
+            self.administration,
+            prover,
+            Stopping(store, node.clock, store.ids.take),
+            node.clock,
+            budget,
+        )
         self.logins = Logins(Authenticator(live.directory), GuessLimiter())
         app = create_app(
             ApiPorts(

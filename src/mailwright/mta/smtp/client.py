@@ -249,6 +249,13 @@ class ClientSession:
         self._pipeline.seal()
         self._quit_if_done(now)
 
+    def recall(self, text: str, *, now: float) -> list[Event]:
+        """End the session when what is on the wire has ended; give back the rest."""
+        events: list[Event] = list(self._pipeline.recall(text))
+        self._quit_if_done(now)
+        self._rearm(now)
+        return events
+
     def abort(self, text: str) -> list[Event]:
         """End the session at once because we want to; nothing begun counts."""
         events: list[Event] = []

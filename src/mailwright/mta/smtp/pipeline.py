@@ -215,6 +215,11 @@ class Pipeline:
         """Take nothing more than was offered."""
         self._limit = self.started + len(self._waiting)
 
+    def recall(self, text: str) -> list[Ended]:
+        """Give back what has not begun, and take nothing more; what has begun ends."""
+        self._limit = self.started
+        return self._give_back(local_reply(421, "4.3.2", text, Phase.MAIL))
+
     def take_output(self) -> bytes | memoryview:
         """Return what to write now, ``b""`` for nothing; at most a slice of content."""
         output = self._output
