@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from mailwright.clock import ManualClock
 from mailwright.ids import COUNTER_BITS
+from mailwright.store.ballast import Ballast
 from mailwright.store.ports import Done, UnitStore
 from mailwright.store.sqlite import DIALECT
 from mailwright.store.start import record_start
@@ -91,12 +92,23 @@ class SteppedStore(UnitStore):
         self.on_commit: OnCommit = lambda _unit, _result: None
         numbers = count(start.first_id_counter)
         self.take_id = lambda: start.node << COUNTER_BITS | next(numbers)
+        self._ballast = Ballast(path.parent, octets=4096)
+        self._ballast.keep()
         self._turns = Turns(
-            self._connection, node=start.node, seq=start.seq, turn_s=3600.0
+            self._connection,
+            self._ballast,
+            node=start.node,
+            seq=start.seq,
+            turn_s=3600.0,
         )
         self._waiting: deque[tuple[Submitted, OnCommit]] = deque()
         self._lock = threading.Condition()
         self._is_dead = False
+
+    @property
+    @override
+    def is_short(self) -> bool:
+        return not self._ballast.is_kept
 
     @property
     def is_idle(self) -> bool:

@@ -24,6 +24,7 @@ from mailwright.config.problems import SettingsError
 from mailwright.config.reload import changes
 from mailwright.daemon.log import set_level
 from mailwright.daemon.maintenance import Maintenance
+from mailwright.daemon.regaining import Regaining
 from mailwright.daemon.state import open_state
 from mailwright.daemon.systemd import Notifier, Watchdog
 from mailwright.daemon.wiring import Node, apply, wire
@@ -147,6 +148,9 @@ async def run_node(
             tasks.create_task(node.operating.run(), name="operating"),
             tasks.create_task(node.out.operations.run(), name="operations"),
             tasks.create_task(watchdog.run(), name="watchdog"),
+            tasks.create_task(
+                Regaining(node.state.store, node.readiness).run(), name="regaining"
+            ),
             *(
                 [tasks.create_task(node.event_file.run(), name="events file")]
                 if node.event_file is not None

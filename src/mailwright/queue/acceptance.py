@@ -117,7 +117,7 @@ def whole_unit(acceptance: Acceptance, statements: QueueStatements) -> Unit:
     )
     rows = _message_rows(acceptance, is_complete=True)
     message = Step(then=(*rows, *acceptance.counts))
-    return Unit((message, *recipients))
+    return Unit((message, *recipients), grows=True)
 
 
 def part_units(
@@ -133,7 +133,7 @@ def part_units(
     head: tuple[Step, ...] = (Step(then=_message_rows(acceptance, is_complete=False)),)
     while part := list(islice(remaining, UNIT_RECIPIENTS)):
         steps = (Step(guard=_queue(acceptance, statements, new, NEVER)) for new in part)
-        units.append((Unit((*head, *steps)), part))
+        units.append((Unit((*head, *steps), grows=True), part))
         head = ()
     return units
 
@@ -155,7 +155,7 @@ def last_unit(
             steps.append(Step(guard=make_due, then=_queued(acceptance, new)))
         else:
             steps.append(Step(then=_suppressed(acceptance, new)))
-    return Unit(tuple(steps))
+    return Unit(tuple(steps), grows=True)
 
 
 def unconditional_rows(

@@ -146,6 +146,8 @@ class QueueIntake:
             PatienceOverError: it cannot be known in time; close without a reply.
             StoreConflictError: a guard's key is already there; nothing is stored.
         """
+        if self._store.is_short:
+            raise NotAcceptedError(_FULL)
         began_at = perf_counter()
         accepted = await self._accept(submission, guards)
         self._tally.accepts.observe(perf_counter() - began_at)

@@ -222,7 +222,7 @@ class Scheduler:
         """Whether nothing new may be claimed."""
         return (
             self._stopping
-            or self._tools.settlement.unwritten > 0
+            or self._tools.settlement.is_short
             or self._stops_everything()
         )
 

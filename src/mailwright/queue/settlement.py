@@ -94,6 +94,11 @@ class Settlement:
         #: Outcomes that found no room; nothing is claimed while there are any.
         self.unwritten = 0
 
+    @property
+    def is_short(self) -> bool:
+        """Whether outcomes may find no room: nothing more is to be claimed."""
+        return self.unwritten > 0 or self._store.is_short
+
     def apply(self, settings: SettlementSettings) -> None:
         """Take over new times; they act on what is settled from now on."""
         self._settings = settings

@@ -51,6 +51,11 @@ class UnitStore(Protocol):
     #: This node.
     node: int
 
+    @property
+    def is_short(self) -> bool:
+        """The disk was full a moment ago: nothing new is stored, nothing be claimed."""
+        ...
+
     def submit(self, unit: Unit, done: Done) -> Pending:
         """Queue ``unit``; ``done`` is called on the loop after its commit was synced.
 

@@ -15,6 +15,8 @@ class StoreSettings:
         readers: read-only connections, each on a thread of its own.
         turn_ms: statements of one turn stop after this long, then comes the commit.
         read_limit_s: a snapshot that is read for longer is interrupted.
+        ballast_octets: room held back for outcomes; ``None``: 16 MB, or an eighth of a
+            smaller file system.
     """
 
     path: Path
@@ -23,3 +25,4 @@ class StoreSettings:
     readers: int = 2
     turn_ms: float = 5.0
     read_limit_s: float = 10.0
+    ballast_octets: int | None = None

@@ -158,10 +158,16 @@ class Urgency(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Steps that commit together. Never split; keep it under 5 ms of statements."""
+    """Steps that commit together. Never split; keep it under 5 ms of statements.
+
+    Attributes:
+        grows: it takes in something new. After the disk was full such units are refused
+            until there is room again, so that the others find some.
+    """
 
     steps: tuple[Step, ...]
     urgency: Urgency = field(default=Urgency.INTERACTIVE)
+    grows: bool = False
 
 
 #: What a unit gave: for each step the rows that its guard returned, as plain tuples.

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from mailwright.clock import Clock, to_micros
 from mailwright.ids import COUNTER_BITS, IdBlock, NodeId
+from mailwright.store.ballast import Ballast
 from mailwright.store.days import (
     ALL_DAYS,
     DayTable,
@@ -76,10 +77,12 @@ class Store(UnitStore):
         start: Start,
         writer: Writer,
         readers: Readers,
+        ballast: Ballast,
         day_tables: Sequence[DayTable],
         clock: Clock,
     ) -> None:
         """Take the opened parts; callers use :meth:`open`."""
+        self._ballast = ballast
         self.epoch = start.epoch
         self.node = start.node
         self.is_new = start.is_new
@@ -126,10 +129,13 @@ class Store(UnitStore):
                 found.append(start)
                 return opened
 
+            ballast = Ballast(settings.state_dir, settings.ballast_octets)
+            await asyncio.to_thread(ballast.keep)
             failure: asyncio.Future[StoreFailedError]
             failure = asyncio.get_running_loop().create_future()
             writer = Writer(
                 opening,
+                ballast,
                 turn_s=settings.turn_ms / 1000,
                 on_failed=failure.set_result,
             )
@@ -144,7 +150,7 @@ class Store(UnitStore):
                 limit_s=settings.read_limit_s,
             )
             closing.push_async_callback(readers.close)
-            store = cls(found[0], writer, readers, day_tables, clock)
+            store = cls(found[0], writer, readers, ballast, day_tables, clock)
             store._failure = failure
             (rows,) = await store.read(ALL_DAYS())
             store._known_days = days_of(rows)
@@ -217,6 +223,15 @@ class Store(UnitStore):
     def days(self) -> list[date]:
         """Return the days that have tables, oldest first."""
         return sorted(self._known_days)
+
+    @property
+    @override
+    def is_short(self) -> bool:
+        return not self._ballast.is_kept
+
+    async def regain(self) -> bool:
+        """Take mail in again if there is room for it; return whether there is."""
+        return await asyncio.to_thread(self._ballast.keep)
 
     async def wait_failed(self) -> StoreFailedError:
         """Return when the disk failed: the process must exit, and recover at its start.

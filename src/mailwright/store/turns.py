@@ -12,6 +12,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
+from mailwright.store.ballast import Ballast
 from mailwright.store.checkpoints import CheckpointPace
 from mailwright.store.execution import UNIT_ERRORS, UnitRunner
 from mailwright.store.ports import StoreError, StoreFailedError, StoreFullError
@@ -33,17 +34,25 @@ class Turns:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, *, node: int, seq: int, turn_s: float
+        self,
+        connection: sqlite3.Connection,
+        ballast: Ballast,
+        *,
+        node: int,
+        seq: int,
+        turn_s: float,
     ) -> None:
         """Work on ``connection``, which belongs to the calling thread.
 
         Args:
             connection: the writing connection.
+            ballast: what is given up when the disk is full.
             node: this node's number.
             seq: the last event number that it gave.
             turn_s: how long a turn runs statements before it commits.
         """
         self._connection = connection
+        self._ballast = ballast
         self._cursor = connection.cursor()
         self._runner = UnitRunner(self._cursor, seq)
         self._node = node
@@ -74,13 +83,17 @@ class Turns:
         try:
             while (submitted := take()) is not None:
                 taken.append(submitted)
-                result = self._runner.run(submitted.unit)
-                outcomes.append((submitted.done, result, None))
+                outcomes.append(self._run(submitted))
                 if perf_counter() >= end:
                     break
             self._commit(seq)
         except UNIT_ERRORS as error:
-            outcomes = self._isolate(taken, self._give_up(error, seq))
+            named = self._give_up(error, seq)
+            if isinstance(named, StoreFullError) and self._ballast.give_up():
+                _logger.error("the disk is full, nothing new is taken in: %s", named)
+                outcomes = self._again(taken)
+            else:
+                outcomes = self._isolate(taken, named)
             if any(isinstance(refusal, StoreFullError) for _, _, refusal in outcomes):
                 # What the log holds twice may be all the room there is to win back.
                 self._checkpoints.hasten()
@@ -101,6 +114,12 @@ class Turns:
             row = None
         self._checkpoint_failed = row is None
         self._checkpoints.made(None if row is None else row[1])
+
+    def _run(self, submitted: Submitted) -> Outcome:
+        """Run one unit, unless it would take the room that others need."""
+        if submitted.unit.grows and not self._ballast.is_kept:
+            return submitted.done, None, StoreFullError("the disk is full")
+        return submitted.done, self._runner.run(submitted.unit), None
 
     def _named(self, error: Exception, doing: str) -> StoreError:
         """Return what ``error`` means; a failed disk is remembered."""
@@ -131,6 +150,9 @@ class Turns:
         """Run the units of a failed turn again, so that only the guilty one fails."""
         if len(taken) == 1 and self.failed is None:
             return [(taken[0].done, None, error)]
+        return self._again(taken)
+
+    def _again(self, taken: list[Submitted]) -> list[Outcome]:
         outcomes = self._with_savepoints(taken)
         if outcomes is None:
             outcomes = [self._alone(submitted) for submitted in taken]
@@ -156,7 +178,7 @@ class Turns:
     def _in_savepoint(self, submitted: Submitted) -> Outcome:
         seq = self._runner.seq
         try:
-            return submitted.done, self._runner.run(submitted.unit), None
+            return self._run(submitted)
         except UNIT_ERRORS as error:
             named = self._named(error, self._runner.doing)
             if self.failed is not None:
@@ -173,8 +195,8 @@ class Turns:
         self._runner.doing = _BEGIN
         try:
             self._cursor.execute(_BEGIN)
-            result = self._runner.run(submitted.unit)
+            outcome = self._run(submitted)
             self._commit(seq)
         except UNIT_ERRORS as error:
             return submitted.done, None, self._give_up(error, seq)
-        return submitted.done, result, None
+        return outcome

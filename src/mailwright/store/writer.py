@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
+from mailwright.store.ballast import Ballast
 from mailwright.store.ports import Done, StoreError, StoreFailedError
 from mailwright.store.statements import Unit, Urgency
 from mailwright.store.submitted import Outcome, Stage, Submitted
@@ -74,6 +75,7 @@ class Writer:
     def __init__(
         self,
         opening: Callable[[], Opened],
+        ballast: Ballast,
         *,
         turn_s: float,
         on_failed: Callable[[StoreFailedError], None],
@@ -82,10 +84,12 @@ class Writer:
 
         Args:
             opening: opens the database; called on the store thread.
+            ballast: what is given up when the disk is full.
             turn_s: how long a turn runs statements before it commits.
             on_failed: called on the loop, once, when the disk failed.
         """
         self._opening = opening
+        self._ballast = ballast
         self._turn_s = turn_s
         self._on_failed = on_failed
         self._condition = threading.Condition(threading.Lock())
@@ -177,7 +181,11 @@ class Writer:
             return
         self._connection = found.connection
         self._turns = Turns(
-            found.connection, node=found.node, seq=found.seq, turn_s=self._turn_s
+            found.connection,
+            self._ballast,
+            node=found.node,
+            seq=found.seq,
+            turn_s=self._turn_s,
         )
         self._call(self._settle, opened, None)
         try:

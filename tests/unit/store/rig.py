@@ -26,6 +26,7 @@ from sqlalchemy import (
 
 from mailwright.clock import ManualClock
 from mailwright.store.ddl import creations
+from mailwright.store.ballast import Ballast
 from mailwright.store.ports import StoreError, StoreFailedError
 from mailwright.store.settings import StoreSettings
 from mailwright.store.sqlite import DIALECT, open_writer
@@ -139,7 +140,11 @@ class Rig:
         self.answers: list[Answer] = []
         self._prepare = prepare
         self._connect = connect
-        self.writer = Writer(self._open, turn_s=turn_s, on_failed=self.failures.append)
+        self.ballast = Ballast(path.parent, octets=100_000)
+        self.ballast.keep()
+        self.writer = Writer(
+            self._open, self.ballast, turn_s=turn_s, on_failed=self.failures.append
+        )
 
     def _open(self) -> Opened:
         connection = self._connect(self.path)

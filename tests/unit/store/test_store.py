@@ -258,6 +258,7 @@ def test_a_cancelled_caller_undoes_only_what_has_not_begun(tmp_path: Path) -> No
                 Start(epoch=1, node=1, first_id_counter=1, seq=0, is_new=False),
                 rig.writer,
                 Readers(rig.path, readers=1, limit_s=10),
+                rig.ballast,
                 (),
                 ManualClock(),
             )
