@@ -42,6 +42,9 @@ bench-relay: $(VENV)/.dev ## how fast it relays beside Postfix and Haraka (root;
 	@.ci/peers $(BENCH_PEERS)
 	@benchmarks/bench-relay $(ARGS)
 
+faults: $(VENV)/.dev peers ## inject faults and count what they cost (root; see docs/reliability.md)
+	PYTHONPATH=tests $(BIN)/python -m faults $(ROWS)
+
 peers:
 	@.ci/peers $(PEERS)
 
@@ -70,4 +73,4 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev
 	@touch $@
 
-.PHONY: help demo test check unit bench-relay peers docs lock clean
+.PHONY: help demo test check unit faults bench-relay peers docs lock clean
