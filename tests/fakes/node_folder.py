@@ -165,4 +165,24 @@ def setup_values() -> dict[str, Any]:
                 "pipelining": "transactions",
             },
         ],
+        "throttle": [
+            {
+                "name": "receipts",
+                "limit": "50/s burst 100",
+                "tenant": "acme",
+                "stream": "receipts",
+                "credential": "crm",
+            },
+            {"limit": "5000/h burst 50", "per": ["source", "provider"]},
+            {"limit": "700/day", "source": "ip1", "reason": "a young address"},
+        ],
+        "provider": [
+            {
+                "name": "google",
+                "tls": "required",
+                "retry": ["10m", "1h"],
+                "per_source": {"connections": 4},
+                "overall": {"throttles": ["90/min", "2000/h"]},
+            },
+        ],
     }

@@ -6,6 +6,7 @@ sealed yet, so it takes effect once in the life of a database, whoever tries aga
 
 import asyncio
 import logging
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ from mailwright.accounts.settings.writing import Writing, ids_needed, sealed_row
 from mailwright.accounts.subjects import make_subject_key
 from mailwright.clock import Clock, to_micros
 from mailwright.config.problems import Problem, SettingsError, format_key
-from mailwright.config.setup import SetupFile
+from mailwright.config.setup import SetupFile, unknown_providers
 from mailwright.store.statements import Bound, Step, Unit
 
 _logger = logging.getLogger(__name__)
@@ -34,7 +35,12 @@ _NOTHING: Final = Inventory(0, {})
 
 
 async def apply_bootstrap(
-    store: SettingsStore, setup: SetupFile, base: Path, sealer: Sealer, clock: Clock
+    store: SettingsStore,
+    setup: SetupFile,
+    base: Path,
+    sealer: Sealer,
+    clock: Clock,
+    known_providers: Callable[[], Collection[str]] | None = None,
 ) -> bool:
     """Put ``setup`` into an empty database; return whether it was one.
 
@@ -48,6 +54,8 @@ async def apply_bootstrap(
         base: folder that relative paths in ``setup`` start at.
         sealer: of the node-set key.
         clock: for the instants of the rows.
+        known_providers: names those that have a profile, in a thread; without it none
+            is unknown.
 
     Raises:
         SettingsError: a file that ``setup`` names cannot be used, or it keeps a secret
@@ -60,7 +68,7 @@ async def apply_bootstrap(
         return False
 
     def plan() -> tuple[dict[Ref, Record], tuple[Change, ...]]:
-        return _planned(setup, read_secret_files(setup, base), base)
+        return _planned(setup, read_secret_files(setup, base), base, known_providers)
 
     wanted, changes = await asyncio.to_thread(plan)
     ids = [store.ids.take() for _ in range(ids_needed(changes) + 2)]
@@ -84,15 +92,21 @@ async def apply_bootstrap(
 
 
 def _planned(
-    setup: SetupFile, secrets: SetupSecrets, base: Path
+    setup: SetupFile,
+    secrets: SetupSecrets,
+    base: Path,
+    known_providers: Callable[[], Collection[str]] | None,
 ) -> tuple[dict[Ref, Record], tuple[Change, ...]]:
     wanted = records_of(setup, secrets)
     difference = compare(wanted, _NOTHING, lambda ref, present: b"")
-    if difference.complaints:
+    complaints = list(difference.complaints)
+    if known_providers is not None:
+        complaints += unknown_providers(setup, known_providers)
+    if complaints:
         raise SettingsError(
             [
                 Problem(base, format_key(each.key), each.what, each.remedy)
-                for each in difference.complaints
+                for each in complaints
             ]
         )
     return wanted, difference.changes

@@ -193,6 +193,24 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class ThrottleRule:
+    """A limit of operators on what leaves.
+
+    Attributes:
+        name: for people; ``None``: it has none.
+        limit: a rate or an allowance per day, as ``config.limit`` spells it.
+        per: keys by which deliveries are counted apart.
+        match: keys that have to have a value; ids where the key has one.
+    """
+
+    id: int
+    name: str | None
+    limit: str
+    per: frozenset[str]
+    match: tuple[tuple[str, str | int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Directory:
     """All shared settings of one version.
 
@@ -200,6 +218,8 @@ class Directory:
         credentials: by name (the SMTP login and the id inside an API key).
         sending_domains: by domain; live ones only.
         streams_by_name: by (tenant, name).
+        provider_changes: what operators say in place of shipped profiles, by provider
+            and by key of a profile; see ``config.treatment``.
     """
 
     version: int
@@ -215,6 +235,8 @@ class Directory:
     sources: Mapping[SourceId, Source]
     routes: Mapping[str, Route]
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    throttles: tuple[ThrottleRule, ...] = ()
+    provider_changes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     #: Which tenants' streams lead to a pool, directly or by overflow.
     _users: Mapping[PoolId, AbstractSet[TenantId]] = field(
         init=False, repr=False, compare=False

@@ -4,6 +4,7 @@ All tables are read in one snapshot. Retired rows stay reachable by id, because 
 mail refers to them, and are gone from the look-ups by name.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
@@ -26,8 +27,11 @@ from mailwright.accounts.directory import (
     Stream,
     StreamClass,
     Tenant,
+    ThrottleRule,
 )
 from mailwright.accounts.quota import Limits
+from mailwright.config.setup_limits import LimitKey
+from mailwright.config.treatment import meant
 from mailwright.ids import (
     CredentialId,
     PoolId,
@@ -83,6 +87,15 @@ _ROUTES: Final = _rows_of(
     *("id", "domain", "host", "port", "pipelining", "tls", "login"),
     *("sealed_password", "retired_at"),
 )
+_MATCHED: Final = tuple(
+    each.value for each in LimitKey if each is not LimitKey.CAMPAIGN
+)
+_THROTTLES: Final = _rows_of(
+    tables.throttles, "id", "name", "rate", "per", *_MATCHED, "retired_at"
+)
+_PROVIDERS: Final = _rows_of(
+    tables.provider_changes, "provider", "treatment", "retired_at", order_by=("id",)
+)
 _NETWORKS: Final = _rows_of(tables.allowed_networks, "network", order_by=("network",))
 
 
@@ -108,6 +121,8 @@ async def load_directory(store: UnitStore) -> Directory:
         pool_rows,
         share_rows,
         route_rows,
+        throttle_rows,
+        provider_rows,
         network_rows,
     ) = await store.read(
         _VERSION(),
@@ -120,6 +135,8 @@ async def load_directory(store: UnitStore) -> Directory:
         _POOLS(),
         _POOL_SOURCES(),
         _ROUTES(),
+        _THROTTLES(),
+        _PROVIDERS(),
         _NETWORKS(),
     )
     live_tenants = {row[0] for row in tenant_rows if row[-1] is None}
@@ -153,6 +170,12 @@ async def load_directory(store: UnitStore) -> Directory:
         sources=sources,
         routes={row[1]: _route(row) for row in route_rows if row[-1] is None},
         allowed_networks=tuple(ip_network(row[0]) for row in network_rows),
+        throttles=tuple(_throttle(row) for row in throttle_rows if row[-1] is None),
+        provider_changes={
+            row[0]: meant(json.loads(row[1]))
+            for row in provider_rows
+            if row[-1] is None
+        },
     )
 
 
@@ -243,3 +266,15 @@ def _source(row: Row) -> Source:
 def _route(row: Row) -> Route:
     ident, domain, host, port, pipelining, tls, login, sealed_password, _ = row
     return Route(ident, domain, host, port, pipelining, tls, login, sealed_password)
+
+
+def _throttle(row: Row) -> ThrottleRule:
+    ident, name, rate, per, *matched, _ = row
+    match = zip(_MATCHED, matched, strict=True)
+    return ThrottleRule(
+        ident,
+        name,
+        rate,
+        frozenset(per.split()),
+        tuple((key, value) for key, value in match if value is not None),
+    )

@@ -6,6 +6,7 @@ both set up an empty database alike.
 
 import asyncio
 import logging
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from mailwright.accounts import statements
@@ -31,6 +32,7 @@ async def open_settings(
     clock: Clock,
     *,
     supplied_key: Path | None = None,
+    known_providers: Callable[[], Collection[str]] | None = None,
 ) -> LiveSettings:
     """Return the settings in force; first sets up an empty database.
 
@@ -42,6 +44,7 @@ async def open_settings(
         node: the node's settings, from its file (paths are absolute).
         clock: for the instants of rows.
         supplied_key: node key that the service manager hands in, if it does.
+        known_providers: names those that have a profile; see :func:`apply_bootstrap`.
 
     Raises:
         NodeKeyError: the node key is absent, unusable or foreign; exit 2.
@@ -61,6 +64,7 @@ async def open_settings(
     # The file is read before the key is made: a wrong one leaves nothing behind.
     setup = await asyncio.to_thread(load_setup, node.bootstrap)
     sealer = await unlock(store, node.node_key_file, supplied=supplied_key)
-    await apply_bootstrap(store, setup, node.bootstrap.parent, sealer, clock)
+    base = node.bootstrap.parent
+    await apply_bootstrap(store, setup, base, sealer, clock, known_providers)
     _logger.info("the database was set up from %s", node.bootstrap)
     return await LiveSettings.load(store, sealer)

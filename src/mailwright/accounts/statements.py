@@ -37,6 +37,8 @@ INSERT_SOURCE: Final = _insert_into(tables.sources)
 INSERT_POOL: Final = _insert_into(tables.pools)
 INSERT_POOL_SOURCE: Final = _insert_into(tables.pool_sources)
 INSERT_ROUTE: Final = _insert_into(tables.routes)
+INSERT_THROTTLE: Final = _insert_into(tables.throttles)
+INSERT_PROVIDER_CHANGE: Final = _insert_into(tables.provider_changes)
 INSERT_ALLOWED_NETWORK: Final = _insert_into(tables.allowed_networks)
 
 _log = tables.settings_log
@@ -103,6 +105,14 @@ UPDATE_ROUTE: Final = _update_of(
     tables.routes,
     *("host", "port", "pipelining", "tls", "login", "sealed_password", "retired_at"),
 )
+UPDATE_THROTTLE: Final = _update_of(
+    tables.throttles,
+    *("rate", "per", "source", "provider", "site", "domain", "tenant", "stream"),
+    *("credential", "reason", "retired_at"),
+)
+UPDATE_PROVIDER_CHANGE: Final = _update_of(
+    tables.provider_changes, "treatment", "reason", "retired_at"
+)
 #: Sets or clears when a sending domain was proven.
 UPDATE_PROVEN: Final = _update_of(tables.sending_domains, "proven_at")
 
@@ -114,6 +124,8 @@ RETIRE_CREDENTIAL: Final = _update_of(tables.credentials, "retired_at")
 RETIRE_SENDING_DOMAIN: Final = _update_of(tables.sending_domains, "retired_at")
 RETIRE_DKIM_KEY: Final = _update_of(tables.dkim_keys, "retired_at", by=_KEY_OF_DKIM)
 RETIRE_ROUTE: Final = _update_of(tables.routes, "retired_at")
+RETIRE_THROTTLE: Final = _update_of(tables.throttles, "retired_at")
+RETIRE_PROVIDER_CHANGE: Final = _update_of(tables.provider_changes, "retired_at")
 RETIRE_SEALED_KEY: Final = _update_of(tables.sealed_keys, "retired_at")
 #: For good: its secret is forgotten as well.
 REVOKE_CREDENTIAL: Final = _update_of(

@@ -180,6 +180,37 @@ routes = Table(
     Column("retired_at", Big),
 )
 
+#: Limits of operators, beside those of the profiles.
+throttles = Table(
+    "throttles",
+    metadata,
+    Column("id", Big, primary_key=True),
+    Column("title", Text, nullable=False, unique=True),  # name, or what it counts
+    Column("name", Text),
+    Column("rate", Text, nullable=False),  # 5000/h burst 50, or 50000/day
+    Column("per", Text, nullable=False),  # blank-separated: counted apart for each
+    Column("source", Big),  # only what has this; likewise below
+    Column("provider", Text),
+    Column("site", Text),
+    Column("domain", Text),
+    Column("tenant", Big),
+    Column("stream", Big),
+    Column("credential", Big),
+    Column("reason", Text, nullable=False),
+    Column("retired_at", Big),
+)
+
+#: What operators say of providers in place of the shipped profiles.
+provider_changes = Table(
+    "provider_changes",
+    metadata,
+    Column("id", Big, primary_key=True),
+    Column("provider", Text, nullable=False, unique=True),
+    Column("treatment", Text, nullable=False),  # JSON object by key of a profile
+    Column("reason", Text, nullable=False),
+    Column("retired_at", Big),
+)
+
 #: Networks that outbound connections may reach although not globally routable.
 allowed_networks = Table(
     "allowed_networks",

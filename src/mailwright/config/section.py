@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from enum import StrEnum
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -34,6 +35,12 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _SELECTOR: Final = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 )
+
+
+class Kept(StrEnum):
+    """Stands where a file would name a secret: the one in the database stays."""
+
+    KEPT = "kept"
 
 
 class Section(BaseModel):

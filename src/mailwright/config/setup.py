@@ -4,7 +4,15 @@ Tables refer to each other by name; every reference is checked here, so that who
 applies the file meets no dangling one. Files that it names (keys, secrets) are not read.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,15 +22,14 @@ from mailwright.config.explain import problems_of
 from mailwright.config.nearest import did_you_mean
 from mailwright.config.problems import Complaint, SettingsError
 from mailwright.config.section import Count, Network, Section, refuse, setting
-from mailwright.config.setup_sections import (
+from mailwright.config.setup_accounts import (
     CredentialSection,
-    PoolSection,
-    RouteSection,
-    SendingDomainSection,
-    SourceSection,
     StreamSection,
     TenantSection,
 )
+from mailwright.config.setup_domains import SendingDomainSection
+from mailwright.config.setup_limits import ProviderSection, ThrottleSection
+from mailwright.config.setup_paths import PoolSection, RouteSection, SourceSection
 
 
 class SetupFile(Section):
@@ -64,6 +71,12 @@ class SetupFile(Section):
     route: tuple[RouteSection, ...] = setting(
         (), text="A next hop instead of MX; repeat it for more.", example=[]
     )
+    throttle: tuple[ThrottleSection, ...] = setting(
+        (), text="A limit on what leaves; repeat it for more.", example=[]
+    )
+    provider: tuple[ProviderSection, ...] = setting(
+        (), text="Changes to a provider's profile; repeat it for more.", example=[]
+    )
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -83,6 +96,8 @@ def _repeated(setup: SetupFile) -> Iterator[Complaint]:
         ("credential", "name", [each.name for each in setup.credential]),
         ("sending_domain", "domain", [each.domain for each in setup.sending_domain]),
         ("route", "domain", [each.domain for each in setup.route]),
+        ("throttle", "name", [each.title for each in setup.throttle]),
+        ("provider", "name", [each.name for each in setup.provider]),
     )
     for section, key, values in keyed:
         first: dict[Hashable, int] = {}
@@ -128,6 +143,25 @@ def _dangling(setup: SetupFile) -> Iterator[Complaint]:
                 streams,
                 of=f" of tenant {credential.tenant}",
             )
+    yield from _dangling_throttles(setup)
+
+
+def _dangling_throttles(setup: SetupFile) -> Iterator[Complaint]:
+    """Yield references of throttles to what the file does not define."""
+    tenants = [each.name for each in setup.tenant]
+    sources = [each.name for each in setup.source]
+    credentials = [each.name for each in setup.credential]
+    for index, throttle in enumerate(setup.throttle):
+        streams = [each.name for each in setup.stream if each.tenant == throttle.tenant]
+        for key, name, known in (
+            ("tenant", throttle.tenant, tenants),
+            ("source", throttle.source, sources),
+            ("credential", throttle.credential, credentials),
+            ("stream", throttle.stream, streams),
+        ):
+            if name is not None and name not in known:
+                of = f" of tenant {throttle.tenant}" if key == "stream" else ""
+                yield _unknown(("throttle", index, key), name, known, of)
 
 
 def _unknown(
@@ -168,6 +202,35 @@ def _misplaced(setup: SetupFile) -> Iterator[Complaint]:
                 f"{each.return_path_domain} is used by tenant {owner}",
                 "give each tenant its own return-path domains",
             )
+
+
+def unknown_providers(
+    setup: SetupFile, known: Callable[[], Collection[str]]
+) -> list[Complaint]:
+    """Return complaints about providers that no profile is for; ``known`` names all.
+
+    ``known`` is only called if a provider is named.
+    """
+    named = [
+        (("provider", index, "name"), each.name)
+        for index, each in enumerate(setup.provider)
+    ] + [
+        (("throttle", index, "provider"), each.provider)
+        for index, each in enumerate(setup.throttle)
+        if each.provider is not None
+    ]
+    if not named:
+        return []
+    names = sorted(known())
+    return [
+        Complaint(
+            key,
+            f'there is no provider "{name}"',
+            did_you_mean(name, names) or "see: mailwright provider list",
+        )
+        for key, name in named
+        if name not in names
+    ]
 
 
 def validate_sent(data: Mapping[str, Any]) -> SetupFile:

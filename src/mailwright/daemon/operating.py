@@ -26,6 +26,7 @@ from mailwright.ids import CredentialId
 from mailwright.mta.dkim import records
 from mailwright.queue.book import LineBook
 from mailwright.queue.stopping import Stopping
+from mailwright.reputation.provider_file import provider_names
 from mailwright.resolver import Resolver
 from mailwright.store.ports import StoreError, UnitStore
 
@@ -65,7 +66,7 @@ def open_offices(
         logger.info("settings of version %d are in force", live.directory().version)
         prover.wake()
 
-    administration = Administration(state.store, live, on_changed)
+    administration = Administration(state.store, live, on_changed, provider_names)
     prover = Prover(live, administration, resolver, records, clock)
     store = state.store
     operations = None if queue is None else queue.operations

@@ -18,6 +18,7 @@ from mailwright.config.node import NodeSettings
 from mailwright.errors import MailwrightError
 from mailwright.events.tables import events_of
 from mailwright.queue.tables import finished_of
+from mailwright.reputation.provider_file import provider_names
 from mailwright.store.settings import StoreSettings
 from mailwright.store.store import Store
 
@@ -58,7 +59,11 @@ async def open_state(node: NodeSettings, clock: Clock) -> AsyncIterator[State]:
         yield State(
             store,
             await open_settings(
-                store, node, clock, supplied_key=supplied_node_key(os.environ)
+                store,
+                node,
+                clock,
+                supplied_key=supplied_node_key(os.environ),
+                known_providers=provider_names,
             ),
         )
     finally:

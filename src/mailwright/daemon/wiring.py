@@ -65,6 +65,7 @@ from mailwright.queue.scheduler import Scheduler
 from mailwright.queue.settlement import Settlement, SettlementSettings
 from mailwright.queue.statements import queue_statements
 from mailwright.queue.tally import Tally
+from mailwright.reputation.limits import LimitBook, SharedLimits
 from mailwright.reputation.permits import Permits
 from mailwright.reputation.provider import ProfileBook, load_profiles
 from mailwright.reputation.stored import StoredLimits
@@ -256,6 +257,8 @@ def _outgoing(
         dialer, Preparer(live.keys), clock, signing, holds.stops_everything
     )
     profiles = load_profiles(retry_ladder(settings))
+    profiles.override(live.directory().provider_changes)
+    shared = SharedLimits(lambda: live.directory().throttles)
     router = Router(
         resolver,
         live.directory,
@@ -315,6 +318,7 @@ def _outgoing(
         Permits(
             lambda: live.directory().pools,
             limits.state,
+            LimitBook(shared.throttles, shared.daily),
             is_suspect=lambda: trust.is_suspect,
         ),
         budget,

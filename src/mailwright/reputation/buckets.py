@@ -35,6 +35,11 @@ class Buckets:
     def get(self, name: str, throttle: Throttle, now: int) -> Bucket | None:
         """Return a bucket; ``None`` when there is no room for one more."""
         bucket = self._by_name.get(name)
+        if bucket is not None and bucket.throttle is not throttle:
+            if bucket.throttle == throttle:
+                bucket.throttle = throttle  # spares the next comparison
+            else:
+                bucket = self._by_name[name] = bucket.under(throttle, now)
         if bucket is None:
             if len(self._by_name) >= self._sweep_at and not self._sweep(now):
                 return None

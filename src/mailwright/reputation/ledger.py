@@ -26,11 +26,15 @@ class DailyLimit:
     Attributes:
         per: each combination of these is counted apart; empty: everything together.
         match: applies only where these keys have these values; empty: everywhere.
+        title: for people, ``""`` for most.
+        ident: names its ledgers while the allowance changes; ``""``: both do.
     """
 
     allowance: int
     per: frozenset[Key]
     match: tuple[tuple[Key, str | int], ...] = ()
+    title: str = ""
+    ident: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ Limits are read often and change rarely, so each profile's are made ready once.
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from mailwright.accounts.directory import ThrottleRule
+from mailwright.config.limit import PerDay, parse_limit
 from mailwright.config.units import parse_rate
 from mailwright.reputation.ledger import DailyLimit
 from mailwright.reputation.throttle import Key, Meter, Throttle
@@ -85,17 +87,67 @@ class LimitBook:
         throttles, daily = self._seen
         return Limits(
             tuple(
-                Throttled(Meter(f"throttle {each.rate}", each.per, each.match), each)
+                Throttled(_meter("throttle", str(each.rate), each), each)
                 for each in (*throttles_of(profile), *throttles)
             ),
             tuple(
                 Daily(
-                    Meter(f"allowance {each.allowance}/day", each.per, each.match),
-                    each.allowance,
+                    _meter("allowance", f"{each.allowance}/day", each), each.allowance
                 )
                 for each in daily
             ),
         )
+
+
+def _meter(kind: str, amount: str, limit: Throttle | DailyLimit) -> Meter:
+    spelling = f"{kind} {limit.title} ({amount})" if limit.title else f"{kind} {amount}"
+    return Meter(spelling, limit.per, limit.match, limit.ident)
+
+
+class SharedLimits:
+    """The limits of the shared settings, as rules work with them.
+
+    Args:
+        rules: returns those in force; equal ones are made ready once.
+    """
+
+    def __init__(self, rules: Callable[[], Sequence[ThrottleRule]]) -> None:
+        self._rules = rules
+        self._known: Sequence[ThrottleRule] = ()
+        self._throttles: tuple[Throttle, ...] = ()
+        self._daily: tuple[DailyLimit, ...] = ()
+
+    def throttles(self) -> Sequence[Throttle]:
+        """Return the rates; the same sequence until they change."""
+        self._look()
+        return self._throttles
+
+    def daily(self) -> Sequence[DailyLimit]:
+        """Return the allowances per day; the same sequence until they change."""
+        self._look()
+        return self._daily
+
+    def _look(self) -> None:
+        rules = self._rules()
+        if rules is self._known:
+            return
+        if rules != self._known:
+            limits = [_limit_of(each) for each in rules]
+            self._throttles = tuple(
+                each for each in limits if isinstance(each, Throttle)
+            )
+            self._daily = tuple(each for each in limits if isinstance(each, DailyLimit))
+        self._known = rules
+
+
+def _limit_of(rule: ThrottleRule) -> Throttle | DailyLimit:
+    per = frozenset(map(Key, rule.per))
+    match = tuple((Key(key), value) for key, value in rule.match)
+    title, ident = rule.name or "", f"#{rule.id}"
+    limit = parse_limit(rule.limit)
+    if isinstance(limit, PerDay):
+        return DailyLimit(limit.count, per, match, title, ident)
+    return Throttle(limit, per, match, title, ident)
 
 
 def throttles_of(profile: Profile) -> list[Throttle]:

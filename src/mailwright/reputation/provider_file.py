@@ -7,123 +7,20 @@ nobody could tell it from a guess.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from pydantic import model_validator
-
-from mailwright.config.keys import walk
 from mailwright.config.loading import read_toml, validate
-from mailwright.config.problems import Complaint, Problem, SettingsError, format_key
-from mailwright.config.section import (
-    Count,
-    Domain,
-    HostName,
-    Name,
-    Section,
-    refuse,
-    setting,
-)
-from mailwright.config.units import Duration, Rate, format_rate
+from mailwright.config.problems import Problem, SettingsError
+from mailwright.config.section import Domain, HostName, Name, setting
+from mailwright.config.treatment import TreatmentSection, meant, spelled
 from mailwright.reputation.matching import DEFAULT, Matchers, overlaps
 from mailwright.reputation.treatment import KEYS, NOT_INHERITED, Treatment
-from mailwright.site import Pipelining, TlsDemand
 
 SHIPPED: Final = Path(__file__).with_name("providers")
-_SECOND: Final = timedelta(seconds=1)
 
 
-class ScopeSection(Section):
-    """Limits of one scope."""
-
-    connections: Count | None = setting(
-        None,
-        text="Connections open at once.",
-        example=5,
-        unit="connections",
-        ge=1,
-        le=10_000,
-    )
-    throttles: tuple[Rate, ...] | None = setting(
-        None,
-        text="Messages per time; every one of the rates has to agree. Empty: none.",
-        example=["20/min"],
-        max_length=10,
-    )
-
-
-class TreatmentSection(Section):
-    """How a provider is treated; what is not set is inherited."""
-
-    messages_per_connection: Count | None = setting(
-        None,
-        text="Then the connection is closed and another opened.",
-        example=20,
-        unit="messages",
-        ge=1,
-        le=100_000,
-    )
-    pipelining: Pipelining | None = setting(
-        None,
-        text="How far ahead of the replies a session writes: none, commands, or "
-        "transactions.",
-        example="commands",
-    )
-    tls: TlsDemand | None = setting(
-        None,
-        text="none, opportunistic (if offered), encrypted (with any certificate, or the "
-        "mail waits) or required (verified, or the mail waits).",
-        example="encrypted",
-    )
-    retry: tuple[Duration, ...] | None = setting(
-        None,
-        text="Waits between the attempts of a delivery; the last one repeats.",
-        example=["10m", "30m", "1h"],
-        min_length=1,
-        max_length=50,
-    )
-    per_source_and_site: ScopeSection = setting(
-        ScopeSection(), text="From one source to one site.", example={}
-    )
-    per_source: ScopeSection = setting(
-        ScopeSection(),
-        text="From one source to all sites of the provider.",
-        example={},
-    )
-    overall: ScopeSection = setting(
-        ScopeSection(),
-        text="From all sources to all sites of the provider.",
-        example={},
-    )
-
-    @model_validator(mode="after")
-    def _waits_a_while(self) -> Self:
-        refuse(
-            [
-                Complaint(
-                    ("retry", index),
-                    "a retry after less than a second hammers the receiver",
-                    'name at least "1s"',
-                )
-                for index, wait in enumerate(self.retry or ())
-                if wait < _SECOND
-            ],
-            "treatment",
-        )
-        return self
-
-    def treatment(self) -> Treatment:
-        """Return what is set, as plain values by key."""
-        said = {
-            format_key(place): value
-            for place, key, value in walk(self)
-            if value is not None
-        }
-        return {key: _plain(key, said[key]) for key in KEYS if key in said}
-
-
-class ProviderSection(TreatmentSection):
+class ProviderFile(TreatmentSection):
     """One provider: how it is recognised, and how it is treated."""
 
     provider: Name = setting(text="Its name in metrics and settings.", example="google")
@@ -194,6 +91,11 @@ def load_providers(folder: Path = SHIPPED) -> tuple[Provider, ...]:
     return tuple(providers[name][0] for name in sorted(providers))
 
 
+def provider_names() -> list[str]:
+    """Return the names of the shipped providers; reads their files."""
+    return [each.name for each in load_providers()]
+
+
 def sources_of(lines: Sequence[str]) -> dict[str, str]:
     """Return the comment right above each key of a TOML file, by its dotted key."""
     found, table, comment = {}, "", ""
@@ -210,9 +112,10 @@ def sources_of(lines: Sequence[str]) -> dict[str, str]:
 
 
 def _load(path: Path) -> Provider:
-    section = validate(ProviderSection, read_toml(path), path)
+    section = validate(ProviderFile, read_toml(path), path)
     sources = sources_of(path.read_text("utf-8").splitlines())
-    says = section.treatment()
+    said = meant(spelled(section))
+    says: dict[str, Any] = {key: said[key] for key in KEYS if key in said}
     problems = [
         Problem(
             path,
@@ -250,11 +153,3 @@ def _overlaps(providers: Mapping[str, tuple[Provider, Path]]) -> Iterator[Proble
             f"overlaps {providers[overlap.second][1].name}: {overlap.what}",
             "let one of them go, or make them apart",
         )
-
-
-def _plain(key: str, value: Any) -> Any:
-    if key.endswith("throttles"):
-        return tuple(format_rate(rate) for rate in value)
-    if isinstance(value, tuple):
-        return tuple(each.total_seconds() for each in value)
-    return value

@@ -60,11 +60,15 @@ class Throttle:
     Attributes:
         per: each combination of these has a bucket of its own; empty: one for all.
         match: applies only where these keys have these values; empty: everywhere.
+        title: for people, ``""`` for most.
+        ident: names it while its rate changes; ``""``: its rate and keys do.
     """
 
     rate: Rate
     per: frozenset[Key]
     match: tuple[tuple[Key, str | int], ...] = ()
+    title: str = ""
+    ident: str = ""
 
     @property
     def interval_ns(self) -> int:
@@ -86,9 +90,12 @@ class Meter:
         spelling: of the limit, for people and as part of every name.
         per: each combination of these is counted apart.
         match: counts only where these keys have these values.
+        ident: begins every name in place of the spelling, so that what was counted goes
+            on counting when the limit changes.
     """
 
     __slots__ = (
+        "_begin",
         "_match",
         "_names",
         "_parts",
@@ -103,8 +110,10 @@ class Meter:
         spelling: str,
         per: frozenset[Key],
         match: tuple[tuple[Key, str | int], ...] = (),
+        ident: str = "",
     ) -> None:
         self.spelling = spelling
+        self._begin = ident or spelling
         self._match = tuple((key.value, value) for key, value in match)
         counted = per | {key for key, _ in match}
         self.is_of_line = not OF_LINE.isdisjoint(counted)
@@ -118,12 +127,12 @@ class Meter:
     def name(self, keys: PermitKeys, source: int | None) -> str | None:
         """Return under what ``keys`` are counted; ``None``: they are not.
 
-        Stable over restarts. The spelling is part of it: a changed limit counts anew.
+        Stable over restarts.
         """
         for key, wanted in self._match:
             if _value(key, keys, source) != wanted:
                 return None
-        name = self.spelling
+        name = self._begin
         for key, part in self._parts:  # no value has a space in it
             value = source if key == "source" else getattr(keys, key)
             if value is None:
@@ -196,6 +205,15 @@ class Bucket:
             {},
             {},
         )
+
+    def under(self, throttle: Throttle, now: int) -> "Bucket":
+        """Return this bucket under another rate: what was used stays used.
+
+        Whoever waits has to ask anew.
+        """
+        used = max(0, -(-(self.full_at - now) // self._interval))
+        owed = min(used, throttle.rate.burst) * throttle.interval_ns
+        return Bucket(throttle, now + owed if used else 0)
 
     def tokens(self, now: int) -> int:
         """Return how many may leave at ``now`` by the rate alone."""

@@ -90,7 +90,46 @@ def setups(draw: st.DrawFn) -> dict[str, Any]:
         )
         for _ in range(draw(st.integers(0, 1)))
     ]
+    throttles = draw(
+        st.lists(
+            st.sampled_from(
+                [
+                    {"limit": "20/min", "per": ["tenant", "provider"]},
+                    {"limit": "9/min", "per": ["provider", "tenant"]},
+                    {"limit": "5000/h burst 50", "source": "ip1"},
+                    {"limit": "700/day", "provider": "google", "reason": "agreed"},
+                    {"name": "all", "limit": "1/s"},
+                    {"name": "all", "limit": "50/day", "per": ["domain"]},
+                ]
+            ),
+            unique_by=lambda each: (
+                (
+                    each.get("name"),
+                    each["limit"].partition("/")[2][:3],
+                    *sorted(each.get("per", ())),
+                )
+                if "name" not in each
+                else "all"
+            ),
+        )
+    )
+    if tenants and draw(st.booleans()):
+        throttles.append({"limit": "3/s", "tenant": tenants[0], "stream": "news"})
+    providers = draw(
+        st.lists(
+            st.sampled_from(
+                [
+                    {"name": "google", "tls": "required", "retry": ["5m", "1h"]},
+                    {"name": "google", "overall": {"throttles": [], "connections": 3}},
+                    {"name": "default", "per_source_and_site": {"throttles": ["9/h"]}},
+                ]
+            ),
+            unique_by=lambda each: each["name"],
+        )
+    )
     return {
+        "throttle": throttles,
+        "provider": providers,
         "allowed_networks": draw(st.sampled_from([[], ["10.0.0.0/8"]])),
         "tenant": [{"name": each} for each in tenants],
         "source": [{"name": "ip1", "ehlo_name": "m.example.com"}],

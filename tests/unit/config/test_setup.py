@@ -10,7 +10,8 @@ from mailwright.accounts.directory import Proof, Scope, StreamClass
 from mailwright.config.loading import validate
 from mailwright.config.problems import Problem, SettingsError
 from mailwright.config.setup import SetupFile
-from mailwright.config.setup_sections import ProofKind, ScopeName, StreamKind
+from mailwright.config.setup_accounts import ScopeName, StreamKind
+from mailwright.config.setup_domains import ProofKind
 from mailwright.config.toml import format_settings
 from mailwright.config.units import HostPort
 

@@ -5,8 +5,8 @@ read. Two changes at once therefore never mix: one of them finds that its base m
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mailwright.accounts import statements
@@ -42,7 +42,7 @@ from mailwright.accounts.settings.records import Kind, Record, Ref, records_of
 from mailwright.accounts.settings.writing import Writing, ids_needed
 from mailwright.clock import to_micros
 from mailwright.config.problems import Complaint, format_key
-from mailwright.config.setup import SetupFile
+from mailwright.config.setup import SetupFile, unknown_providers
 from mailwright.errors import MailwrightError
 from mailwright.store.statements import Bound, Step, Unit
 
@@ -121,8 +121,14 @@ class Administration:
         store: SettingsStore,
         live: LiveSettings,
         on_changed: Callable[[], None] = lambda: None,
+        known_providers: Callable[[], Collection[str]] | None = None,
     ) -> None:
-        """``on_changed`` is told once the node has taken a change over."""
+        """``on_changed`` is told once the node has taken a change over.
+
+        ``known_providers`` names those that have a profile, in a thread; without it
+        none is unknown.
+        """
+        self._known_providers = known_providers
         self._store = store
         self._live = live
         self._on_changed = on_changed
@@ -165,7 +171,12 @@ class Administration:
 
         def plan() -> tuple[dict[Ref, Record], Difference]:
             wanted = records_of(setup, secrets)
-            return wanted, compare(wanted, inventory, _opening(sealer))
+            difference = compare(wanted, inventory, _opening(sealer))
+            if self._known_providers is None:
+                return wanted, difference
+            unknown = unknown_providers(setup, self._known_providers)
+            complaints = (*difference.complaints, *unknown)
+            return wanted, replace(difference, complaints=complaints)
 
         wanted, difference = await asyncio.to_thread(plan)
         if not difference.changes and not difference.complaints:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from mailwright.accounts.settings.comparison import Action, Change
 from mailwright.accounts.settings.present import Inventory
 from mailwright.accounts.settings.records import Kind, Plain, Record, Ref
-from mailwright.config.setup_sections import Kept
+from mailwright.config.section import Kept
 from mailwright.config.toml import format_value
 
 _HEADING: Final = (
@@ -27,7 +27,11 @@ _TABLES: Final = (
     Kind.CREDENTIAL,
     Kind.SENDING_DOMAIN,
     Kind.ROUTE,
+    Kind.THROTTLE,
+    Kind.PROVIDER,
 )
+#: What goes without saying: values by their names.
+_IMPLIED: Final[Mapping[str, Any]] = {"reason": "", "per": ()}
 
 
 def document_of(inventory: Inventory) -> dict[str, Any]:
@@ -124,10 +128,14 @@ def _document(held: _Held) -> dict[str, Any]:
             item = dict(_named(ref))
             values, has_secret = held[ref]
             item |= {
-                name: _new(value) for name, value in values.items() if value is not None
+                name: _new(value)
+                for name, value in values.items()
+                if value is not None and _IMPLIED.get(name) != value
             }
             if kind is Kind.SENDING_DOMAIN:
                 item |= _keys(held, keys.get(ref.names, ()))
+            elif kind is Kind.PROVIDER:
+                item = _nested(item)
             elif has_secret:
                 key = "secret" if kind is Kind.CREDENTIAL else "password"
                 item[key] = Kept.KEPT.value
@@ -145,8 +153,22 @@ def _named(ref: Ref) -> Iterator[tuple[str, Any]]:
             yield from zip(("tenant", "domain"), ref.names, strict=True)
         case Kind.ROUTE:
             yield "domain", ref.names[0]
+        case Kind.THROTTLE:
+            pass  # its values say its name, or all that it is known by
         case _:
             yield "name", ref.names[0]
+
+
+def _nested(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``item`` with a table where its keys have a dot."""
+    nested: dict[str, Any] = {}
+    for key, value in item.items():
+        table, dot, name = key.partition(".")
+        if dot:
+            nested.setdefault(table, {})[name] = value
+        else:
+            nested[key] = value
+    return nested
 
 
 def _keys(held: _Held, refs: Sequence[Ref]) -> dict[str, Any]:

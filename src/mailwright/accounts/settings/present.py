@@ -1,5 +1,6 @@
 """What the database has: every thing of the shared settings, retired ones too."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,6 +10,7 @@ from sqlalchemy import Table, func, select
 from mailwright.accounts import tables
 from mailwright.accounts.directory import StreamClass
 from mailwright.accounts.settings.records import (
+    MATCHED,
     STREAM_CLASSES,
     Kind,
     Plain,
@@ -17,10 +19,13 @@ from mailwright.accounts.settings.records import (
     credential_ref,
     domain_ref,
     pool_ref,
+    provider_ref,
     source_ref,
     stream_ref,
     tenant_ref,
+    throttle_ref,
 )
+from mailwright.config.treatment import TREATMENT_KEYS
 from mailwright.config.units import HostPort
 from mailwright.store.ports import UnitStore
 from mailwright.store.statements import Query, Row
@@ -64,6 +69,13 @@ _ROUTES: Final = _rows_of(
     tables.routes,
     *("id", "domain", "host", "port", "pipelining", "tls", "login"),
     *("sealed_password", "retired_at"),
+)
+_THROTTLES: Final = _rows_of(
+    tables.throttles,
+    *("id", "title", "name", "rate", "per", *MATCHED, "reason", "retired_at"),
+)
+_PROVIDERS: Final = _rows_of(
+    tables.provider_changes, "id", "provider", "treatment", "reason", "retired_at"
 )
 _SEALED: Final = _rows_of(tables.sealed_keys, "id", "sealed")
 
@@ -118,6 +130,8 @@ async def read_inventory(store: UnitStore) -> Inventory:
         _DOMAINS(),
         _KEYS(),
         _ROUTES(),
+        _THROTTLES(),
+        _PROVIDERS(),
         _SEALED(),
     )
     return Inventory(version or 0, _Reading(rows).items)
@@ -129,16 +143,17 @@ class _Reading:
     def __init__(self, tables_rows: Iterable[Sequence[Row]]) -> None:
         """Take the rows of each table, in the order of :func:`read_inventory`."""
         networks, tenants, sources, pools, shares, streams, *others = tables_rows
-        credentials, domains, keys, routes, sealed = others
+        credentials, domains, keys, routes, throttles, providers, sealed = others
         self.items: dict[Ref, Present] = {}
         self._tenants = {row[0]: row[1] for row in tenants}
         self._pools = {row[0]: row[1] for row in pools}
         self._streams = {row[0]: row[2] for row in streams}
         self._sealed: dict[int, bytes] = {row[0]: row[1] for row in sealed}
-        source_names = {row[0]: row[1] for row in sources}
+        self._credentials = {row[0]: row[2] for row in credentials}
+        self._sources = {row[0]: row[1] for row in sources}
         self._shares: dict[int, dict[str, int]] = {}
         for pool, source, weight in shares:
-            self._shares.setdefault(pool, {})[source_names[source]] = weight
+            self._shares.setdefault(pool, {})[self._sources[source]] = weight
         # By the id of the row; a domain that changed hands has several.
         self._domains: dict[int, Ref] = {}
         for (network,) in networks:
@@ -153,6 +168,8 @@ class _Reading:
             (domains, self._domain),
             (keys, self._key),
             (routes, self._route),
+            (throttles, self._throttle),
+            (providers, self._provider),
         )
         for rows, take in steps:
             for row in rows:
@@ -274,3 +291,31 @@ class _Reading:
         self.items[Ref(Kind.ROUTE, (domain,))] = Present(
             ident, values, is_retired, secret=secret, sealed=sealed_password
         )
+
+    def _throttle(self, *row: Any, is_retired: bool) -> None:
+        ident, title, name, rate, per, *matched, reason = row
+        # By name what the row has by id: the first of MATCHED.
+        for index, names in enumerate(
+            (self._sources, self._tenants, self._streams, self._credentials)
+        ):
+            if matched[index] is not None:
+                matched[index] = names[matched[index]]
+        values: dict[str, Plain] = {
+            "name": name,
+            "limit": rate,
+            "per": tuple(per.split()),
+            **dict(zip(MATCHED, matched, strict=True)),
+            "reason": reason,
+        }
+        self.items[throttle_ref(title)] = Present(ident, values, is_retired)
+
+    def _provider(
+        self, ident: int, name: str, treatment: str, reason: str, *, is_retired: bool
+    ) -> None:
+        said = json.loads(treatment)
+        values: dict[str, Plain] = {}
+        for key in TREATMENT_KEYS:
+            value = said.get(key)
+            values[key] = tuple(value) if isinstance(value, list) else value
+        values["reason"] = reason
+        self.items[provider_ref(name)] = Present(ident, values, is_retired)

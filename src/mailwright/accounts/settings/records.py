@@ -13,7 +13,9 @@ from mailwright.accounts.directory import StreamClass
 from mailwright.accounts.secret_files import SetupSecrets
 from mailwright.config.problems import KeyPath
 from mailwright.config.setup import SetupFile
-from mailwright.config.setup_sections import SendingDomainSection, StreamKind
+from mailwright.config.setup_accounts import StreamKind
+from mailwright.config.setup_domains import SendingDomainSection
+from mailwright.config.treatment import TREATMENT_KEYS, spelled
 
 
 class Kind(StrEnum):
@@ -28,10 +30,18 @@ class Kind(StrEnum):
     SENDING_DOMAIN = "sending_domain"
     DKIM_KEY = "dkim_key"
     ROUTE = "route"
+    THROTTLE = "throttle"
+    PROVIDER = "provider"
 
 
 #: A value as TOML or JSON would give it.
 Plain: TypeAlias = str | int | bool | tuple[str, ...] | Mapping[str, int] | None
+
+#: Keys of a throttle that may have to have a certain value; those of ids first.
+MATCHED: Final = (
+    *("source", "tenant", "stream", "credential"),
+    *("provider", "site", "domain"),
+)
 
 STREAM_CLASSES: Final = {
     StreamKind.TRANSACTIONAL.value: StreamClass.TRANSACTIONAL,
@@ -108,6 +118,16 @@ def domain_ref(tenant: str, domain: str) -> Ref:
     return Ref(Kind.SENDING_DOMAIN, (tenant, domain))
 
 
+def throttle_ref(title: str) -> Ref:
+    """Return the throttle with this name, or that counts this."""
+    return Ref(Kind.THROTTLE, (title,))
+
+
+def provider_ref(name: str) -> Ref:
+    """Return what operators say of the provider ``name``."""
+    return Ref(Kind.PROVIDER, (name,))
+
+
 def records_of(setup: SetupFile, secrets: SetupSecrets) -> dict[Ref, Record]:
     """Return what ``setup`` wants, with the secrets of the files that it names."""
     found: dict[Ref, Record] = {}
@@ -132,6 +152,7 @@ def records_of(setup: SetupFile, secrets: SetupSecrets) -> dict[Ref, Record]:
             secrets.passwords.get(route.domain),
             route.password is not None,
         )
+    found.update(_limits(setup))
     return found
 
 
@@ -159,6 +180,24 @@ def _sending(setup: SetupFile) -> Iterator[tuple[Ref, Record]]:
                 {"class": stream.kind.value, "pool": stream.pool}, ("stream", index)
             ),
         )
+
+
+def _limits(setup: SetupFile) -> Iterator[tuple[Ref, Record]]:
+    for index, throttle in enumerate(setup.throttle):
+        values: dict[str, Plain] = {
+            "name": throttle.name,
+            "limit": throttle.limit,
+            "per": tuple(sorted(throttle.per)),
+            **dict.fromkeys(MATCHED),
+            **{key.value: value for key, value in throttle.match.items()},
+            "reason": throttle.reason,
+        }
+        yield throttle_ref(throttle.title), Record(values, ("throttle", index))
+    for index, provider in enumerate(setup.provider):
+        said = spelled(provider)
+        values = {key: said.get(key) for key in TREATMENT_KEYS}
+        record = Record(values | {"reason": provider.reason}, ("provider", index))
+        yield provider_ref(provider.name), record
 
 
 def _credentials(

@@ -167,6 +167,35 @@ CREATE TABLE routes (
   UNIQUE (domain)
 );
 
+CREATE TABLE throttles (
+  id BIGINT NOT NULL,
+  title TEXT NOT NULL,
+  name TEXT,
+  rate TEXT NOT NULL,
+  per TEXT NOT NULL,
+  source BIGINT,
+  provider TEXT,
+  site TEXT,
+  domain TEXT,
+  tenant BIGINT,
+  stream BIGINT,
+  credential BIGINT,
+  reason TEXT NOT NULL,
+  retired_at BIGINT,
+  PRIMARY KEY (id),
+  UNIQUE (title)
+);
+
+CREATE TABLE provider_changes (
+  id BIGINT NOT NULL,
+  provider TEXT NOT NULL,
+  treatment TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  retired_at BIGINT,
+  PRIMARY KEY (id),
+  UNIQUE (provider)
+);
+
 CREATE TABLE allowed_networks (
   network TEXT NOT NULL,
   reason TEXT NOT NULL,
