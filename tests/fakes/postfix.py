@@ -1,11 +1,11 @@
-"""Debian's Postfix as a receiver: a private instance on loopback, and its sink."""
+"""Debian's Postfix: private instances on loopback, in every role; and its sink."""
 
 import asyncio
 import os
 import pwd
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ from pathlib import Path
 import trustme
 
 START_S = 60.0
+#: What its certificates are for.
+NAME = "peer.example"
 #: Who owns what Postfix writes.
 USER = "postfix"
 
@@ -45,6 +47,21 @@ smtpd_tls_chain_files = {folder}/etc/tls.pem
 smtpd_tls_received_header = yes
 {more}
 """
+#: Passwords of its own, asked for under TLS only.
+_SASL = """\
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_path = smtpd
+cyrus_sasl_config_path = {folder}/etc/sasl
+smtpd_sasl_local_domain = peer.example
+smtpd_tls_auth_only = yes
+smtpd_relay_restrictions = permit_sasl_authenticated, reject
+"""
+_SASL_CONF = """\
+pwcheck_method: auxprop
+auxprop_plugin: sasldb
+sasldb_path: {folder}/etc/sasl/passwords
+mech_list: PLAIN LOGIN
+"""
 _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
 postlog unix-dgram n - n - 1 postlogd
@@ -61,12 +78,17 @@ error unix - - n - - error
 retry unix - - n - - error
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Postfix:
-    """An instance that runs. It keeps what it gets for anyone in its two domains."""
+    """An instance that runs. It keeps what it gets for anyone in its two domains.
+
+    What else it takes, if its settings let it, goes to its ``relayhost``.
+    """
 
     folder: Path
     port: int
@@ -90,6 +112,15 @@ class Postfix:
                 await asyncio.sleep(0.05)
         return self.letters
 
+    async def wait_log(self, text: str) -> str:
+        """Return the first line of its log that has ``text``."""
+        async with asyncio.timeout(START_S):
+            while True:
+                for line in self.log.splitlines():
+                    if text in line:
+                        return line
+                await asyncio.sleep(0.05)
+
     async def wait_idle(self) -> None:
         """Return when its queue is empty."""
         queues = [self.folder / "spool" / each for each in ("incoming", "active")]
@@ -99,10 +130,33 @@ class Postfix:
 
 
 @asynccontextmanager
-async def running_postfix(folder: Path, *, more: str = "") -> AsyncIterator[Postfix]:
-    """Run an instance in ``folder``; ``more`` is settings of its ``main.cf``."""
+async def running_postfix(
+    folder: Path,
+    *,
+    more: str = "",
+    certificate: trustme.LeafCert | None = None,
+    logins: Mapping[str, str] | None = None,
+) -> AsyncIterator[Postfix]:
+    """Run an instance in ``folder``.
+
+    Args:
+        folder: is made.
+        more: settings of its ``main.cf``.
+        certificate: for TLS; one that nobody trusts if there is none.
+        logins: passwords by name; with them it serves nobody without AUTH.
+    """
     port = free_port()
+    if logins is not None:
+        more = _SASL.format(folder=folder) + more
     settings = _write_instance(folder, port, more)
+    certificate = certificate or trustme.CA().issue_cert(NAME)
+    certificate.private_key_and_cert_chain_pem.write_to_path(settings / "tls.pem")
+    for name, password in (logins or {}).items():
+        await _run(
+            *("saslpasswd2", "-p", "-c", "-u", NAME),
+            *("-f", str(settings / "sasl" / "passwords"), name),
+            said=password,
+        )
     postfix = Postfix(folder, port)
     await _postfix(settings, "start")
     try:
@@ -116,13 +170,18 @@ async def running_postfix(folder: Path, *, more: str = "") -> AsyncIterator[Post
 
 
 async def _postfix(settings: Path, command: str) -> None:
+    await _run("postfix", "-c", str(settings), command)
+
+
+async def _run(*command: str, said: str = "") -> None:
     process = await asyncio.create_subprocess_exec(
-        *("postfix", "-c", str(settings), command),
+        *command,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, said = await process.communicate()
-    assert process.returncode == 0, said.decode()
+    _, error = await process.communicate(said.encode())
+    assert process.returncode == 0, error.decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +230,12 @@ def _write_instance(folder: Path, port: int, more: str) -> Path:
     for name in ("data", "mail"):
         _make_folder(folder / name)
     settings = folder / "etc"
+    # For Cyrus SASL: its daemons, which are not root, write here as well.
+    _make_folder(settings / "sasl")
+    (settings / "sasl" / "smtpd.conf").write_text(_SASL_CONF.format(folder=folder))
     values = {"folder": folder, "uid": owner.pw_uid, "gid": owner.pw_gid, "more": more}
     (settings / "main.cf").write_text(_MAIN.format(**values))
     (settings / "master.cf").write_text(_MASTER.format(port=port))
-    certificate = trustme.CA().issue_cert("peer.example").private_key_and_cert_chain_pem
-    certificate.write_to_path(settings / "tls.pem")
     return settings
 
 
