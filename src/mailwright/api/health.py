@@ -24,7 +24,8 @@ def health_router(ports: ApiPorts) -> APIRouter:
     async def get_readiness() -> Response:
         """Say whether messages are accepted now.
 
-        ``notices`` says what else is unusual: mail is accepted and none leaves.
+        ``notices`` says what else is unusual: mail is accepted and none leaves. Who
+        stopped it and why is for operators: this takes no key.
         """
         reasons, notices = list(ports.unready()), list(ports.notices())
         more = {"notices": notices} if notices else {}

@@ -425,7 +425,7 @@ def _doors(
         hostname=settings.hostname,
         fresh_id=lambda: f"{prefix}.{next(numbers)}",
         unready=readiness.reasons,
-        notices=readiness.notices,
+        notices=out.operations.public_notices,
         metrics=metrics(listeners),
         limits=lambda: doors.api_limits,
         operating=offices.ports,

@@ -172,6 +172,10 @@ class Operations:
             for each in self.holds.of_everything()
         ]
 
+    def public_notices(self) -> list[str]:
+        """Return the same for whoever asks: without author and reason."""
+        return ["all mail is held by the operator"] if self.holds.of_everything() else []
+
     async def lines_of(self, selection: Selection) -> tuple[Sequence[Line], int]:
         """Return the lines of ``selection`` with mail, and how many are unresolved.
 
