@@ -174,7 +174,8 @@ class Operations:
 
     def public_notices(self) -> list[str]:
         """Return the same for whoever asks: without author and reason."""
-        return ["all mail is held by the operator"] if self.holds.of_everything() else []
+        is_stopped = bool(self.holds.of_everything())
+        return ["all mail is held by the operator"] if is_stopped else []
 
     async def lines_of(self, selection: Selection) -> tuple[Sequence[Line], int]:
         """Return the lines of ``selection`` with mail, and how many are unresolved.
