@@ -40,6 +40,7 @@ unit: $(VENV)/.dev ## the tests that start nothing
 
 bench-relay: $(VENV)/.dev ## how fast it relays beside Postfix and Haraka (root; minutes)
 	@.ci/peers $(BENCH_PEERS)
+	@command -v npm >/dev/null || .ci/apt nodejs npm
 	@benchmarks/bench-relay $(ARGS)
 
 faults: $(VENV)/.dev peers ## inject faults and count what they cost (root; see docs/reliability.md)
@@ -56,7 +57,7 @@ lock: $(VENV)/.dev ## write the versions of all dependencies to constraints.txt
 	$(BIN)/pip freeze --exclude-editable | LC_ALL=C sort -f > constraints.txt
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .cache dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -1,5 +1,6 @@
 """Processes of a run: started, awaited, and always ended."""
 
+import os
 import select
 import signal
 import socket
@@ -50,7 +51,7 @@ def running(
         try:
             process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:

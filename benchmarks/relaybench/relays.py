@@ -5,8 +5,11 @@ with the same RSA-2048 key and send all to the same sink. Each is told to work a
 as it can under these rules; ``Relay.settings`` says what that is.
 """
 
+import hashlib
+import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,9 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from relaybench.processes import free_port, running, version, wait_for, wait_open
+from relaybench.processes import (
+    BenchError,
+    free_port,
+    running,
+    version,
+    wait_for,
+    wait_open,
+)
 
 ROOT = Path(__file__).parents[2]
+_HARAKA = ROOT / "benchmarks" / "peers" / "haraka"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +201,111 @@ def postfix(
         )
 
 
+@contextmanager
+def _postfix_master(folder: Path) -> Iterator[int]:
+    """Run the daemons of an instance, which listens when this yields the first's id."""
+
+    def control(command: str) -> str:
+        done = subprocess.run(
+            ("postfix", "-c", folder / "etc", command),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        return "" if done.returncode == 0 else done.stderr
+
+    if said := control("start"):
+        raise BenchError(f"Postfix does not start: {said}")
+    try:
+        yield int((folder / "spool/pid/master.pid").read_text())
+    finally:
+        control("stop")  # waits, and at last uses force
+
+
+_HARAKA_CONFIG = {
+    "smtp.ini": "listen=127.0.0.1:{port}\nnodes={nodes}\n",
+    "plugins": "to_sink\ndkim\n",
+    "to_sink": "{sink}\n",
+    "me": "relay.example.com\n",
+    "log.ini": "[main]\nlevel=warn\nformat=default\n",
+    "outbound.ini": "enable_tls=false\n",
+    "dkim.ini": "[sign]\nenabled=true\nselector=s1\ndomain=example.com\n"
+    "headers=From, Subject, Date, Message-ID, To, MIME-Version, Content-Type\n"
+    "[canon]\nbody=relaxed\n[verify]\nenabled=false\n",
+    "dkim/example.com/selector": "s1\n",
+}
+
+
+@contextmanager
+def haraka(folder: Path, key: Path, sink: int) -> Iterator[Relay]:
+    """Run the Haraka whose versions ``benchmarks/peers/haraka`` pins."""
+    modules = _installed_haraka()
+    (folder / "config/dkim/example.com").mkdir(parents=True)
+    (folder / "plugins").mkdir()
+    (folder / "queue").mkdir()
+    shutil.copy(_HARAKA / "to_sink.js", folder / "plugins")
+    port, nodes = free_port(), len(os.sched_getaffinity(0))
+    for name, text in _HARAKA_CONFIG.items():
+        values = {"port": port, "sink": sink, "nodes": nodes}
+        (folder / "config" / name).write_text(text.format(**values))
+    stock = modules / "Haraka/config/connection.ini"
+    shutil.copyfile(stock, folder / "config/connection.ini")
+    shutil.copyfile(key, folder / "config/dkim/example.com/private")
+    command = ("node", modules / "Haraka/bin/haraka", "-c", folder)
+    log = folder / "log"
+    with running(command, log) as process:
+        wait_open(process, port, log)
+        yield Relay(
+            "haraka",
+            port,
+            (process.pid,),
+            (
+                f"Haraka {_package_version(modules / 'Haraka')}, "
+                f"haraka-plugin-dkim {_package_version(modules / 'haraka-plugin-dkim')}, "
+                f"Node {version('node', '--version')}",
+                "durable: a file a message, synced, then renamed (its folder is not "
+                "synced); 250 after it",
+                "signing: haraka-plugin-dkim, relaxed body",
+                f"limits: {nodes} workers, a connection a message "
+                "(it does not keep them), as many as it likes",
+                "log: level warn",
+            ),
+        )
+
+
+def _installed_haraka() -> Path:
+    """Return its node_modules, installed once for each set of pinned versions.
+
+    Raises:
+        BenchError: it cannot be installed.
+    """
+    pins = [_HARAKA / name for name in ("package.json", "package-lock.json")]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in pins)).hexdigest()
+    place = ROOT / ".cache" / f"haraka-{digest[:12]}"
+    if not place.exists():
+        fresh = place.with_name(f"{place.name}.{os.getpid()}")
+        fresh.mkdir(parents=True)
+        for path in pins:
+            shutil.copy(path, fresh)
+        command = ("npm", "ci", "--ignore-scripts", "--omit=optional", "--no-audit")
+        done = subprocess.run(
+            command, cwd=fresh, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            shutil.rmtree(fresh)
+            raise BenchError(f"npm cannot install Haraka: {done.stderr[-1000:]}")
+        fresh.rename(place)
+    return place / "node_modules"
+
+
+def _package_version(folder: Path) -> str:
+    return str(json.loads((folder / "package.json").read_text())["version"])
+
+
 #: By what ``--only`` calls them, in the order of a round.
 SETUPS: dict[str, Setup] = {
     "mailwright": mailwright,
     "postfix": postfix,
+    "haraka": haraka,
 }
