@@ -19,6 +19,7 @@ from mailwright.errors import MailwrightError
 from mailwright.events.tables import events_of
 from mailwright.queue.tables import finished_of
 from mailwright.reputation.provider_file import provider_names
+from mailwright.store.folders import make_folder
 from mailwright.store.settings import StoreSettings
 from mailwright.store.store import Store
 
@@ -92,7 +93,7 @@ def prepare_folder(state_dir: Path) -> None:
         StateFolderError: it cannot be made, or belongs to another user.
     """
     try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(state_dir)
         owner = state_dir.stat().st_uid
     except OSError as error:
         raise StateFolderError(

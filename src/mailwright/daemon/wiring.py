@@ -71,6 +71,7 @@ from mailwright.reputation.provider import ProfileBook, load_profiles
 from mailwright.reputation.stored import StoredLimits
 from mailwright.resolver import DnspythonResolver, Resolver, system_nameservers
 from mailwright.store.bodies import BodyStore
+from mailwright.store.folders import make_folder
 from mailwright.store.health import Reserve
 
 
@@ -160,7 +161,7 @@ def _put_together(
     resolver = fresh_resolver()
     budget = ByteBudget(settings.limits.bodies_in_memory)
     bodies_folder = settings.state_dir / "bodies"
-    bodies_folder.mkdir(mode=0o700, exist_ok=True)
+    make_folder(bodies_folder)
     bodies = BodyStore(bodies_folder)
     book = LineBook(store.ids.take)
     out = _outgoing(settings, state, clock, resolver, signing, bodies, budget, book)

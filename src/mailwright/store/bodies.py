@@ -18,6 +18,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
+from mailwright.store.folders import sync_folder
 from mailwright.store.ports import StoreError, StoreFailedError, StoreFullError
 
 #: Bodies of more octets are files; smaller ones lie in the row.
@@ -88,7 +89,7 @@ class BodyStore:
                 with suppress(OSError):
                     passing.unlink(missing_ok=True)
                 raise
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         return name
 
     def read(self, name: str) -> bytes:
@@ -146,7 +147,7 @@ class BodyStore:
             if folder.name in self._synced_days:
                 return
             folder.mkdir(mode=0o700, exist_ok=True)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
             self._synced_days.add(folder.name)
 
 
@@ -159,14 +160,6 @@ def _write_synced(path: Path, chunks: Iterable[bytes]) -> None:
 
 def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sweep_day(folder: Path, known: Callable[[list[str]], set[str]], below: int) -> int:
