@@ -90,7 +90,7 @@ class Turns:
         except UNIT_ERRORS as error:
             named = self._give_up(error, seq)
             if isinstance(named, StoreFullError) and self._ballast.give_up():
-                _logger.error("the disk is full, nothing new is taken in: %s", named)
+                _logger.warning("the disk is full, nothing new is taken in: %s", named)
                 outcomes = self._again(taken)
             else:
                 outcomes = self._isolate(taken, named)

@@ -25,8 +25,8 @@ from sqlalchemy import (
 )
 
 from mailwright.clock import ManualClock
-from mailwright.store.ddl import creations
 from mailwright.store.ballast import Ballast
+from mailwright.store.ddl import creations
 from mailwright.store.ports import StoreError, StoreFailedError
 from mailwright.store.settings import StoreSettings
 from mailwright.store.sqlite import DIALECT, open_writer
