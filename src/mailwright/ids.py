@@ -23,6 +23,7 @@ MessageId = NewType("MessageId", int)
 DeliveryId = NewType("DeliveryId", int)
 LineId = NewType("LineId", int)
 NodeId = NewType("NodeId", int)
+HoldId = NewType("HoldId", int)
 #: HMAC-SHA256(subject key, canonical address), the first 16 octets.
 Subject = NewType("Subject", bytes)
 

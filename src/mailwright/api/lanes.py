@@ -13,14 +13,9 @@ from mailwright.address import AddressError, canonical_domain, parse_address
 from mailwright.api.operating import Identify, Operator
 from mailwright.api.ports import QueueDoor
 from mailwright.api.problems import FieldError, Kind, Problem, ProblemError, invalid
-from mailwright.api.queue_view import (
-    Asking,
-    BlockOut,
-    LineOut,
-    QueueView,
-    SelectionIn,
-    opened,
-)
+from mailwright.api.queue_records import BlockOut, LineOut, SelectionIn
+from mailwright.api.queue_view import Asking, QueueView, opened
+from mailwright.queue.choosing import lines_of
 from mailwright.queue.explain import (
     LAST_REPLIES,
     LaneState,
@@ -154,10 +149,10 @@ def lanes_router(door: QueueDoor | None, identify: Identify) -> APIRouter:
 
 async def _of_id(queue: QueueDoor, view: QueueView, text: str) -> ExplanationOut:
     selection = view.selection(SelectionIn(id=text[:40]))
-    found = await queue.operations.named(selection)
+    found = await queue.operations.choosing.named(selection)
     if not found:
         raise ProblemError(Kind.NOT_FOUND, "nothing of it waits")
-    lines = list({each.claimed.line.id: each.claimed.line for each in found}.values())
+    lines = lines_of(each.claimed for each in found)
     path = await _path(queue, lines[0].key.domain)
     return await _explain(queue, view, path, lines)
 

@@ -12,28 +12,27 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from mailwright.accounts.directory import Credential, Scope
 from mailwright.api.authorization import require
+from mailwright.api.hold_view import HoldOut
 from mailwright.api.operating import Identify, Operator
 from mailwright.api.ports import ApiPorts, QueueDoor
 from mailwright.api.problems import Kind, Problem, ProblemError
-from mailwright.api.queue_view import (
-    Asking,
+from mailwright.api.queue_records import (
     ExtentOut,
     GroupBy,
-    HoldOut,
     LinesOut,
-    QueueView,
     ReleasedOut,
     SelectionIn,
     SummaryOut,
     WaitingOut,
-    extent_out,
-    opened,
-    refusing,
 )
-from mailwright.queue.holds import HoldId
+from mailwright.api.queue_view import Asking, QueueView, extent_out, opened, refusing
+from mailwright.ids import HoldId
 
 QUEUE: Final = "/v1/queue"
+DELIVERIES: Final = QUEUE + "/deliveries"
 HOLDS: Final = "/v1/holds"
+#: Deliveries of one message that are shown, at most.
+_OF_A_MESSAGE_MAX: Final = 10_000
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"model": Problem, "description": "Nothing was done"}
 }
@@ -41,6 +40,8 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 
 #: A name in a question.
 Name: TypeAlias = Annotated[str | None, Query(max_length=255)]
+#: An id of ours in a question.
+Number: TypeAlias = Annotated[str | None, Query(max_length=20, pattern="^[0-9]+$")]
 #: A dependency of FastAPI that gives who asks, or refuses.
 Asks: TypeAlias = Callable[..., Awaitable[Asking]]
 
@@ -72,10 +73,22 @@ def selected_by(
     domain: Name = None,
     provider: Name = None,
     pool: Name = None,
+    line: Number = None,
+    campaign: Number = None,
+    ident: Annotated[
+        str | None, Query(alias="id", max_length=40, description="`msg_…` or `dlv_…`")
+    ] = None,
 ) -> SelectionIn:
     """Return what the parameters of a question select."""
     return SelectionIn(
-        tenant=tenant, stream=stream, domain=domain, provider=provider, pool=pool
+        tenant=tenant,
+        stream=stream,
+        domain=domain,
+        provider=provider,
+        pool=pool,
+        line=line,
+        campaign=campaign,
+        id=ident,
     )
 
 
@@ -123,10 +136,15 @@ def queue_router(door: QueueDoor | None, asks: Asks) -> APIRouter:
 
     @router.get(QUEUE, summary="Add up what waits", responses=_REFUSALS)
     async def get_summary(
-        asking: Annotated[Asking, who], by: GroupBy = GroupBy.PROVIDER
+        asking: Annotated[Asking, who],
+        selected: Annotated[SelectionIn, Depends(selected_by)],
+        by: GroupBy = GroupBy.PROVIDER,
     ) -> SummaryOut:
-        """Every line with mail, by one thing that lines have in common."""
-        return QueueView(opened(door), asking).summary(by)
+        """Lines with mail that are selected, by one thing that they have in common.
+
+        All of them when nothing is selected.
+        """
+        return await QueueView(opened(door), asking).summary(selected, by)
 
     @router.get(QUEUE + "/lines", summary="List lines", responses=_REFUSALS)
     async def get_lines(
@@ -142,13 +160,22 @@ def queue_router(door: QueueDoor | None, asks: Asks) -> APIRouter:
         more = str(page[limit - 1].id) if len(page) > limit else None
         return LinesOut([view.line(each) for each in page[:limit]], more)
 
+    @router.get(DELIVERIES, summary="List what waits", responses=_REFUSALS)
+    async def get_deliveries(
+        asking: Annotated[Asking, who],
+        selected: Annotated[SelectionIn, Depends(selected_by)],
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> list[WaitingOut]:
+        """Deliveries that wait, line by line, those that leave next first."""
+        return await QueueView(opened(door), asking).waiting(selected, limit)
+
     @router.get(QUEUE + "/{ident}", summary="Show what waits", responses=_REFUSALS)
     async def get_waiting(
         asking: Annotated[Asking, who], ident: str
     ) -> list[WaitingOut]:
         """The deliveries of a message that are not final, or one delivery."""
         view = QueueView(opened(door), asking)
-        found = await view.waiting(view.selection(SelectionIn(id=ident[:40])))
+        found = await view.waiting(SelectionIn(id=ident[:40]), _OF_A_MESSAGE_MAX)
         if not found:
             raise ProblemError(Kind.NOT_FOUND, "nothing of it waits")
         return found
@@ -172,7 +199,10 @@ def _add_operations(router: APIRouter, door: QueueDoor | None, who: Any) -> None
     async def post_hold(
         asking: Annotated[Asking, who], wanted: Annotated[HoldIn, Body()]
     ) -> ExtentOut:
-        """Lines that come later are stopped too; what is under way goes on."""
+        """Lines that come later are stopped too; what is under way goes on.
+
+        A message or a delivery is put into lines of its own, which are stopped.
+        """
         view = QueueView(opened(door), asking)
         with refusing():
             extent = await opened(door).operations.hold(
@@ -180,6 +210,7 @@ def _add_operations(router: APIRouter, door: QueueDoor | None, who: Any) -> None
                 reason=wanted.reason,
                 author=asking.author,
                 ends_at=wanted.ends_at,
+                owner=asking.tenant,
                 dry_run=wanted.dry_run,
             )
         return extent_out(extent, wanted.dry_run)
@@ -194,10 +225,11 @@ def _add_operations(router: APIRouter, door: QueueDoor | None, who: Any) -> None
             ended, extent = await opened(door).operations.release(
                 view.selection(wanted.selection, may_be_empty=wanted.hold is not None),
                 None if wanted.hold is None else HoldId(int(wanted.hold)),
+                owner=asking.tenant,
                 dry_run=wanted.dry_run,
             )
         if wanted.hold is not None and not ended:
-            raise ProblemError(Kind.NOT_FOUND, "there is no such hold")
+            raise ProblemError(Kind.NOT_FOUND, "there is no such hold of yours")
         out = [view.hold(each) for each in ended]
         return ReleasedOut(out, extent_out(extent, wanted.dry_run))
 
@@ -224,6 +256,7 @@ def _add_operations(router: APIRouter, door: QueueDoor | None, who: Any) -> None
                 view.selection(wanted.selection),
                 reason=wanted.reason,
                 author=asking.author,
+                owner=asking.tenant,
                 dry_run=wanted.dry_run,
             )
         return extent_out(extent, wanted.dry_run)

@@ -17,6 +17,7 @@ from mailwright.accounts.directory import Credential, Directory
 from mailwright.accounts.logins import Denied
 from mailwright.accounts.proving import DomainReport
 from mailwright.accounts.settings.administration import Administration
+from mailwright.api.hold_view import HoldOut
 from mailwright.clock import Clock
 from mailwright.events.types import EventType
 from mailwright.ids import PublicId, TenantId
@@ -63,6 +64,7 @@ class DeliveryRecord:
         due_at: of the next attempt; ``None`` once it is final.
         waiting_for: why it has not left yet, for people; ``None`` when nothing is known
             to hold it.
+        holds: that stop it, with their reasons, authors and ends.
     """
 
     id: str
@@ -73,6 +75,7 @@ class DeliveryRecord:
     finished_at: datetime | None = None
     waiting_for: str | None = None
     attempts: Sequence[AttemptRecord] = ()
+    holds: Sequence[HoldOut] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from mailwright.api.operations import HOLDS, QUEUE
-from mailwright.api.queue_view import GroupBy
+from mailwright.api.queue_records import GroupBy
 from mailwright.cli.operator import (
     JsonOption,
     OperatorDoor,

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from mailwright.accounts.directory import Directory
+from mailwright.api.hold_view import HoldOut, hold_out
 from mailwright.api.ports import (
     AttemptRecord,
     DeliveryRecord,
@@ -25,7 +26,6 @@ from mailwright.events.log import (
 from mailwright.events.types import EventType
 from mailwright.ids import (
     Kind,
-    LineId,
     MessageId,
     PublicId,
     SourceId,
@@ -34,6 +34,8 @@ from mailwright.ids import (
 )
 from mailwright.permit import Permit
 from mailwright.queue.book import LineBook
+from mailwright.queue.delivery import State
+from mailwright.queue.holds import Hold
 from mailwright.queue.line import Line
 from mailwright.queue.reading import (
     MESSAGE,
@@ -65,13 +67,15 @@ class NodeReading:
         directory: Callable[[], Directory],
         clock: Clock,
         why_waiting: Callable[[Line], Permit | None] = lambda _line: None,
+        stopping: Callable[[Line], Sequence[Hold]] = lambda _line: (),
     ) -> None:
-        """``why_waiting`` knows what keeps a whole lane back."""
+        """``why_waiting`` knows what keeps a whole lane back, ``stopping`` the holds."""
         self._store = store
         self._book = book
         self._directory = directory
         self._clock = clock
         self._why_waiting = why_waiting
+        self._stopping = stopping
 
     async def message(self, tenant: TenantId, ident: PublicId) -> MessageRecord | None:
         """Return a message of ``tenant``; another tenant's is ``None``."""
@@ -108,7 +112,7 @@ class NodeReading:
             message.metadata,
             message.edits,
             [
-                self._delivery(message.accepted_at, each, events)
+                self._delivery(tenant, message.accepted_at, each, events)
                 for each in sorted(deliveries, key=lambda each: each.id)
             ],
         )
@@ -140,8 +144,13 @@ class NodeReading:
         )
 
     def _delivery(
-        self, accepted_at: datetime, stored: StoredDelivery, events: Sequence[Event]
+        self,
+        tenant: TenantId,
+        accepted_at: datetime,
+        stored: StoredDelivery,
+        events: Sequence[Event],
     ) -> DeliveryRecord:
+        holds = self._holds(tenant, stored)
         return DeliveryRecord(
             format_public(Kind.DELIVERY, accepted_at, stored.id),
             stored.recipient,
@@ -149,18 +158,27 @@ class NodeReading:
             stored.due_at,
             stored.expires_at,
             stored.finished_at,
-            None if stored.line is None else self._waiting_for(stored, stored.line),
+            _held(holds) or self._waiting_for(stored),
             [
                 self._attempt(event)
                 for event in events
                 if event.about.delivery == stored.id and event.type in _ATTEMPTS
             ],
+            holds,
         )
 
-    def _waiting_for(self, stored: StoredDelivery, line_id: LineId) -> str | None:
-        line = self._book.get(line_id)
-        if line is not None and line.is_held:
-            return "a hold"
+    def _holds(self, tenant: TenantId, stored: StoredDelivery) -> list[HoldOut]:
+        """Return what stops a delivery that waits, as its tenant may see it."""
+        line = None if stored.line is None else self._book.get(stored.line)
+        if line is None or stored.state is not State.QUEUED:
+            return []
+        directory = self._directory()
+        return [hold_out(hold, directory, tenant) for hold in self._stopping(line)]
+
+    def _waiting_for(self, stored: StoredDelivery) -> str | None:
+        if stored.line is None:
+            return None
+        line = self._book.get(stored.line)
         if line is not None and line.wait_until is not None:
             return f"{line.wait_reason} (until {_short(line.wait_until)})"
         refused = None if line is None else self._why_waiting(line)
@@ -193,6 +211,18 @@ class NodeReading:
             data.get("category", ""),
             data.get("edits", ()),
         )
+
+
+def _held(holds: Sequence[HoldOut]) -> str | None:
+    """Return what stops a delivery, for people; ``None``: no hold does."""
+    return "; ".join(map(_said_of, holds)) or None
+
+
+def _said_of(hold: HoldOut) -> str:
+    what = "being cancelled" if hold.cancels else "held"
+    why = f": {hold.reason}" if hold.reason else ""
+    until = "" if hold.ends_at is None else f" (until {_short(hold.ends_at)})"
+    return f"{what} by {hold.author}{why}{until}"
 
 
 async def recipients_of(

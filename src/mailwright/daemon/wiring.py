@@ -418,7 +418,12 @@ def _doors(
         admission=admission,
         intake=intake,
         reading=NodeReading(
-            state.store, book, directory, clock, out.scheduler.why_waiting
+            state.store,
+            book,
+            directory,
+            clock,
+            out.scheduler.why_waiting,
+            out.operations.stopping,
         ),
         store=state.store,
         budget=budget,

@@ -272,18 +272,10 @@ def _queued(
     new: NewDelivery,
     data: Mapping[str, object] = _NOTHING,
 ) -> tuple[Bound, ...]:
-    key = new.line.key
     return (
         ADD_TO_LINE(
-            **{"class": int(key.stream_class)},
+            **new.line.key.to_row(),
             id=new.line.id,
-            tenant=key.tenant,
-            campaign=key.campaign,
-            stream=key.stream,
-            sending_domain=key.sending_domain,
-            credential=key.credential,
-            domain=key.domain,
-            pool=key.pool,
             count=1,
             next_due_at=to_micros(acceptance.due_at(new)),
             hold=None,

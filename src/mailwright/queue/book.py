@@ -13,13 +13,14 @@ from mailwright.clock import from_micros
 from mailwright.ids import (
     CampaignId,
     CredentialId,
+    HoldId,
     LineId,
     PoolId,
     SendingDomainId,
     StreamId,
     TenantId,
 )
-from mailwright.queue.line import Line, LineKey
+from mailwright.queue.line import NOTHING_DUE, Line, LineKey
 from mailwright.store.statements import Row
 
 
@@ -53,11 +54,23 @@ class LineBook:
             self._by_key[key] = line
         return line
 
+    def open(self, key: LineKey, hold: HoldId | None) -> Line:
+        """Return a new line that accepts do not add to; its row comes as above.
+
+        With ``hold`` it is held, and accepts never add to it.
+        """
+        line = Line(LineId(self._next_id()), key, count=0, next_due_at=NOTHING_DUE)
+        line.hold, line.is_held = hold, hold is not None
+        self._by_id[line.id] = line
+        return line
+
     def move(self, line: Line, pool: PoolId) -> None:
         """Put ``line`` into another pool; accepts go on into the one they name."""
         if self._by_key.get(line.key) is line:
             del self._by_key[line.key]
         line.key = replace(line.key, pool=pool)
+        if line.hold is not None:
+            return
         first = self._by_key.get(line.key)
         if first is None or line.id < first.id:
             self._by_key[line.key] = line
@@ -69,7 +82,8 @@ class LineBook:
             line = _line_of(row)
             self._by_id[line.id] = line
             # Not unique by key after a move: accepts append to the lowest id.
-            self._by_key.setdefault(line.key, line)
+            if line.hold is None:
+                self._by_key.setdefault(line.key, line)
             last = line.id
         return last
 
@@ -118,4 +132,5 @@ def _line_of(row: Row) -> Line:
         count=count,
         next_due_at=from_micros(next_due_at),
         is_held=hold is not None,
+        hold=None if hold is None else HoldId(hold),
     )

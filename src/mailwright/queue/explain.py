@@ -4,7 +4,7 @@ Values for people, taken from what the scheduler knows at this moment.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, select
 
 from mailwright.clock import from_micros
 from mailwright.config.units import parse_rate
-from mailwright.ids import PoolId, SourceId
+from mailwright.ids import PoolId, SourceId, TenantId
 from mailwright.queue.dispatch import Lane
 from mailwright.queue.holds import Hold, Holds
 from mailwright.queue.line import NOTHING_DUE, Line
@@ -103,28 +103,22 @@ class Said:
     hop: str
 
 
-def words_of(hold: Hold) -> str:
-    """Return what operators are told of a hold."""
-    what = "being cancelled" if hold.cancels else "held"
-    return f"{what} by {hold.author}: {hold.reason}"
-
-
 def block_of(
     line: Line,
     *,
     holds: Holds,
     scheduler: Scheduler,
     now: datetime,
-    told: Callable[[Hold], str] = words_of,
+    tenant: TenantId | None = None,
 ) -> Block | None:
     """Return what stops ``line`` now; ``None``: nothing that is known.
 
-    ``told`` gives the words about a hold for whoever asks.
+    ``tenant`` is who asks; ``None``: an operator, who sees the text of every hold.
     """
     site = scheduler.site_of(line)
-    hold = holds.stopping(line, None if site is None else site.profile.provider)
-    if hold is not None:
-        return Block("hold", told(hold), hold.ends_at)
+    stopping = holds.stopping(line, None if site is None else site.profile.provider)
+    if stopping:
+        return _held([hold.for_tenant(tenant) for hold in stopping])
     if line.wait_until is not None and line.wait_until > now:
         return Block("rest", line.wait_reason, line.wait_until)
     if line.next_due_at == NOTHING_DUE:
@@ -137,6 +131,20 @@ def block_of(
     if site is None:
         return Block("lookup", "its domain is being looked up")
     return None
+
+
+def _held(stopping: Sequence[Hold]) -> Block:
+    """Return what holds come to: a line waits for the end of all of them."""
+    ends = [hold.ends_at for hold in stopping]
+    known = [at for at in ends if at is not None]
+    until = max(known) if len(known) == len(ends) else None
+    return Block("hold", "; ".join(map(_said_of, stopping)), until)
+
+
+def _said_of(hold: Hold) -> str:
+    what = "being cancelled" if hold.cancels else "held"
+    why = f": {hold.reason}" if hold.reason else ""
+    return f"{what} by {hold.author}{why}"
 
 
 def lane_state(

@@ -12,6 +12,7 @@ from mailwright.accounts.directory import StreamClass
 from mailwright.ids import (
     CampaignId,
     CredentialId,
+    HoldId,
     LineId,
     PoolId,
     SendingDomainId,
@@ -36,6 +37,19 @@ class LineKey:
     domain: str
     pool: PoolId
 
+    def to_row(self) -> dict[str, int | str | None]:
+        """Return its columns of ``lines``."""
+        return {
+            "tenant": self.tenant,
+            "campaign": self.campaign,
+            "stream": self.stream,
+            "sending_domain": self.sending_domain,
+            "credential": self.credential,
+            "class": int(self.stream_class),
+            "domain": self.domain,
+            "pool": self.pool,
+        }
+
 
 @dataclass(slots=True, eq=False)
 class Line:
@@ -49,6 +63,8 @@ class Line:
         changes: how often deliveries became due in it; tells a look at the database that
             it looked too early.
         next_due_at: nothing of it is due before.
+        hold: the one that it was parted from others for; accepts never add to it then,
+            in force or not.
         is_held: a hold stops it.
         wait_until: it rests until then (no route, no key, dead host), with the reason.
     """
@@ -61,6 +77,7 @@ class Line:
     claiming: int = 0
     accepting: int = 0
     changes: int = 0
+    hold: HoldId | None = None
     is_held: bool = False
     wait_until: datetime | None = None
     wait_reason: str = ""

@@ -4,108 +4,53 @@ Each is for a selection, never for an empty one, and answers how many lines and 
 deliveries it is for; with ``dry_run`` that is all. A hold and a cancellation act as soon
 as their row is durable, whatever waits in the lines; the rows of a cancellation go in
 slices that yield to everything else, and go on after a restart.
+
+A hold or a move of one message parts it from its lines first. What a session has of it at
+that moment is left alone; for a hold it is parted when it comes back.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Final, NamedTuple, TypeVar
+from typing import Final
 
-from mailwright.clock import Clock, from_micros, to_micros
-from mailwright.events.types import EventType
-from mailwright.ids import LineId, PoolId
+from mailwright.clock import Clock, to_micros
+from mailwright.ids import HoldId, PoolId, TenantId
 from mailwright.queue.book import LineBook
-from mailwright.queue.delivery import State
-from mailwright.queue.holds import (
-    OPEN_HOLDS,
-    RELEASE_HOLD,
-    Hold,
-    HoldId,
-    Holds,
-    hold_of,
+from mailwright.queue.cancelling import Cancelling
+from mailwright.queue.choosing import (
+    EMPTY,
+    SWEEP_SLICE,
+    Choosing,
+    Chosen,
+    Extent,
+    extent_of,
+    slices,
 )
+from mailwright.queue.hastening import Hastening
+from mailwright.queue.holds import OPEN_HOLDS, RELEASE_HOLD, Hold, Holds, hold_of
 from mailwright.queue.line import Line
+from mailwright.queue.operation_statements import MOVE_LINE
+from mailwright.queue.parting import Parting
 from mailwright.queue.ports import Router
 from mailwright.queue.scheduler import Scheduler
 from mailwright.queue.selection import Selection, SelectionError
-from mailwright.queue.settle import Claimed, claimed_of, end_waiting
-from mailwright.queue.statements import (
-    BRING_FORWARD,
-    LINE_DUE,
-    MAKE_DUE,
-    MOVE_LINE,
-    UNSETTLED_DELIVERY,
-    UNSETTLED_OF_MESSAGE,
-    WAITING_OF_LINE,
-)
 from mailwright.queue.tally import Tally
-from mailwright.site import Site
 from mailwright.store.ports import StoreError, UnitStore
-from mailwright.store.statements import Step, Unit, Urgency, unit
-
-_T = TypeVar("_T")
+from mailwright.store.statements import Step, Unit, unit
 
 logger = logging.getLogger(__name__)
 
-#: Deliveries that are cancelled in one go; about 3 ms of statements.
-CANCEL_SLICE: Final = 50
-#: Deliveries that are brought forward in one go.
-RETRY_SLICE: Final = 200
 #: Lines that are moved in one go.
 MOVE_SLICE: Final = 200
-#: Lines that are looked at before the loop serves others: about a millisecond.
-SWEEP_SLICE: Final = 500
-#: Domains that are looked up to find out their provider, at most.
-LOOKUPS_MAX: Final = 2_000
-_LOOKUPS_AT_ONCE: Final = 16
-_EMPTY: Final = "name what it is for: an empty selection would be everything"
 #: How often ends of holds, and what is left of cancellations, are looked at.
 LOOK_S: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """What an operation is for, or was.
-
-    Attributes:
-        deliveries: that wait; those under way are left alone.
-        under_way: deliveries in a session at this moment.
-        unresolved: domains whose provider could not be found out; they are left out.
-        hold: made by it.
-    """
-
-    lines: int
-    deliveries: int
-    under_way: int = 0
-    unresolved: int = 0
-    hold: HoldId | None = None
-
-
 def _nothing() -> None:
     pass
-
-
-class _Chosen(NamedTuple):
-    lines: Sequence[Line]
-    unresolved: int
-
-    def extent(self) -> Extent:
-        return Extent(
-            len(self.lines),
-            sum(line.count - line.sending for line in self.lines),
-            sum(line.sending for line in self.lines),
-            self.unresolved,
-        )
-
-
-class Unsettled(NamedTuple):
-    """A delivery that is not final, as its row says."""
-
-    claimed: Claimed
-    state: State
-    due_at: datetime
 
 
 class Operations:
@@ -132,24 +77,32 @@ class Operations:
         self.holds = holds
         self.book = book
         self.scheduler = scheduler
-        self._store = store
         self.router = router
+        self.choosing = Choosing(store, book, scheduler, router)
+        self._parting = Parting(store, book)
+        self._cancelling = Cancelling(store, self.choosing, clock, tally or Tally())
+        self._hastening = Hastening(store, self.choosing, scheduler, clock)
+        self._store = store
         self._clock = clock
         self._next_id = next_id
-        self._tally = tally or Tally()
         self._look_s = look_s
         self._recall = recall
         self._wake = asyncio.Event()
         #: Cancellations that have not counted yet what they are for.
         self._uncounted: set[HoldId] = set()
+        #: Holds of messages of which a session may have something still.
+        self._scattered: set[HoldId] = set()
 
     async def load(self) -> None:
         """Take over the holds in force; before the scheduler runs."""
         (rows,) = await self._store.read(OPEN_HOLDS())
         for row in rows:
             self.holds.add(hold_of(row))
+        self._scattered.update(each.id for each in self.holds.named())
         for line in self.book:
             line.is_held = self.holds.stops(line, None)
+        for hold in self.holds.named():
+            await self._gather(hold)
 
     async def run(self) -> None:
         """End holds in time and carry cancellations out, until cancelled."""
@@ -177,13 +130,9 @@ class Operations:
         is_stopped = bool(self.holds.of_everything())
         return ["all mail is held by the operator"] if is_stopped else []
 
-    async def lines_of(self, selection: Selection) -> tuple[Sequence[Line], int]:
-        """Return the lines of ``selection`` with mail, and how many are unresolved.
-
-        Raises:
-            SelectionError: it is empty, or names deliveries.
-        """
-        return await self._choose(selection)
+    def stopping(self, line: Line) -> list[Hold]:
+        """Return the holds that stop ``line``."""
+        return self.holds.stopping(line, self.choosing.provider(line))
 
     async def hold(
         self,
@@ -192,29 +141,46 @@ class Operations:
         reason: str,
         author: str,
         ends_at: datetime | None = None,
+        owner: TenantId | None = None,
         dry_run: bool = False,
     ) -> Extent:
-        """Stop what is selected, and whatever comes to it, until released or the end.
+        """Stop what is selected until released or the end.
+
+        Lines that come later are stopped too. Where a message or a delivery is named
+        and nothing of it is left, no hold is made. ``owner`` may end it, and operators.
 
         Raises:
-            SelectionError: the selection is empty or names deliveries.
+            SelectionError: the selection is empty.
             StoreError: nothing is held.
         """
         if selection.names_deliveries:
-            raise SelectionError("a hold stops lines, not messages or deliveries")
-        if dry_run:
-            return (await self._choose(selection)).extent()
-        hold = await self._impose(selection, reason, author, ends_at)
-        return await self._held(hold)
+            found = extent_of(await self.choosing.named(selection))
+            if dry_run or not found.lines:
+                return found
+        elif dry_run:
+            return (await self.choosing.lines(selection)).extent()
+        hold = self._made(selection, reason, author, ends_at, owner)
+        await self._impose(hold)
+        if not selection.names_deliveries:
+            return await self._held(hold)
+        await self._gather(hold)
+        found = extent_of(await self.choosing.named(selection))
+        return replace(found, hold=hold.id)
 
-    def held_by(self, selection: Selection, hold_id: HoldId | None) -> list[Hold]:
+    def held_by(
+        self,
+        selection: Selection,
+        hold_id: HoldId | None,
+        owner: TenantId | None = None,
+    ) -> list[Hold]:
         """Return the holds that :meth:`release` would end."""
         if hold_id is None and selection.is_empty:
-            raise SelectionError(_EMPTY)
+            raise SelectionError(EMPTY)
         return [
             hold
             for hold in self.holds
             if hold_id in {None, hold.id}
+            and owner in {None, hold.owner}
             and selection.covers(hold.selection)
             and not hold.cancels
         ]
@@ -224,29 +190,28 @@ class Operations:
         selection: Selection,
         hold_id: HoldId | None = None,
         *,
+        owner: TenantId | None = None,
         dry_run: bool = False,
     ) -> tuple[Sequence[Hold], Extent]:
         """End the holds whose scope names all that ``selection`` does.
 
-        Returns them, and what they stopped.
+        Of ``owner`` only, if it is given. Returns them, and what they stopped.
 
         Raises:
             SelectionError: neither names anything.
             StoreError: some may be in force still.
         """
-        ending = self.held_by(selection, hold_id)
+        ending = self.held_by(selection, hold_id, owner)
         stopped = [
             line
             for line in self.book
             if line.count > 0
-            and any(
-                each.selection.matches(line, self._provider(line)) for each in ending
-            )
+            and any(each.stops(line, self.choosing.provider(line)) for each in ending)
         ]
         if not dry_run:
             for hold in ending:
                 await self._end(hold)
-        return ending, _Chosen(stopped, 0).extent()
+        return ending, Chosen(stopped).extent()
 
     async def retry(self, selection: Selection, *, dry_run: bool = False) -> Extent:
         """Make what is selected due now; what is to leave later keeps its time.
@@ -255,14 +220,14 @@ class Operations:
             SelectionError: the selection is empty.
             StoreError: only a part may be due.
         """
-        if selection.names_deliveries:
-            return await self._retry_named(selection, dry_run=dry_run)
-        chosen = await self._choose(selection)
-        extent = chosen.extent()
         if dry_run:
-            return extent
+            return await self._extent(selection)
+        if selection.names_deliveries:
+            return await self._hastening.named(selection)
+        chosen = await self.choosing.lines(selection)
+        extent = chosen.extent()
         for line in chosen.lines:
-            await self._bring_forward(line)
+            await self._hastening.line(line)
         return extent
 
     async def cancel(
@@ -271,6 +236,7 @@ class Operations:
         *,
         reason: str,
         author: str,
+        owner: TenantId | None = None,
         dry_run: bool = False,
     ) -> Extent:
         """Take back what is selected and waits; it leaves no more from now on.
@@ -283,12 +249,14 @@ class Operations:
             StoreError: nothing, or of named deliveries only a part, is cancelled.
         """
         _refuse_everything(selection)
-        if selection.names_deliveries:
-            return await self._cancel_named(selection, dry_run=dry_run)
         if dry_run:
-            return (await self._choose(selection)).extent()
-        hold = await self._impose(selection, reason, author, None, cancels=True)
+            return await self._extent(selection)
+        if selection.names_deliveries:
+            return await self._cancelling.named(selection)
+        hold = self._made(selection, reason, author, None, owner, cancels=True)
+        self._uncounted.add(hold.id)
         try:
+            await self._impose(hold)
             return await self._held(hold)
         finally:
             self._uncounted.discard(hold.id)
@@ -297,23 +265,23 @@ class Operations:
     async def move(
         self, selection: Selection, pool: PoolId, *, dry_run: bool = False
     ) -> Extent:
-        """Let the selected lines leave from ``pool``; writes lines, not deliveries.
+        """Let what is selected leave from ``pool``; of lines no delivery is written.
 
         Mail that is accepted later goes where its stream says.
 
         Raises:
-            SelectionError: the selection is empty or names deliveries.
+            SelectionError: the selection is empty.
             StoreError: only a part may be moved.
         """
         _refuse_everything(selection)
         if selection.names_deliveries:
-            raise SelectionError("only lines move, not messages or deliveries")
-        lines, unresolved = await self._choose(selection)
+            return await self._move_named(selection, pool, dry_run=dry_run)
+        lines, unresolved = await self.choosing.lines(selection)
         moving = [line for line in lines if line.key.pool != pool]
-        extent = _Chosen(moving, unresolved).extent()
+        extent = Chosen(moving, unresolved).extent()
         if dry_run:
             return extent
-        for some in _slices(moving, MOVE_SLICE):
+        for some in slices(moving, MOVE_SLICE):
             steps = (MOVE_LINE(line_id=line.id, to_pool=pool) for line in some)
             await self._store.run(unit(*steps))
             for line in some:
@@ -321,105 +289,52 @@ class Operations:
                 self.scheduler.restart(line)
         return extent
 
-    async def named(self, selection: Selection) -> list[Unsettled]:
-        """Return the deliveries that are not final of a message, or the one named."""
-        of_tenant = selection.tenant or 0
-        if selection.delivery is not None:
-            query = UNSETTLED_DELIVERY(
-                delivery_id=selection.delivery, of_tenant=of_tenant
-            )
-        else:
-            query = UNSETTLED_OF_MESSAGE(
-                message_id=selection.message, of_tenant=of_tenant
-            )
-        (rows,) = await self._store.read(query)
-        found = []
-        for row in rows:
-            line = self.book.get(LineId(row[-3]))
-            if line is None or not selection.matches(line, self._provider(line)):
-                continue
-            claimed = claimed_of(line, row[:-3])
-            if selection.message in {None, claimed.message}:
-                found.append(Unsettled(claimed, State(row[-2]), from_micros(row[-1])))
-        return found
+    async def _move_named(
+        self, selection: Selection, pool: PoolId, *, dry_run: bool
+    ) -> Extent:
+        found = await self.choosing.named(selection)
+        moving = [each for each in found if each.claimed.line.key.pool != pool]
+        if not dry_run:
+            waiting = [each for each in moving if each.waits]
+            self._start(await self._parting.part(waiting, pool=pool))
+        return extent_of(moving)
 
-    async def _choose(self, selection: Selection) -> _Chosen:
-        if selection.is_empty:
-            raise SelectionError(_EMPTY)
+    async def _extent(self, selection: Selection) -> Extent:
         if selection.names_deliveries:
-            raise SelectionError("name lines, not messages or deliveries")
-        unresolved = 0
-        if selection.provider is not None:
-            unresolved = await self._resolve(replace(selection, provider=None))
-        lines = []
-        for some in _slices(list(self.book), SWEEP_SLICE):
-            lines += [
-                line
-                for line in some
-                if line.count > 0 and selection.matches(line, self._provider(line))
-            ]
-            await asyncio.sleep(0)
-        return _Chosen(lines, unresolved)
+            return extent_of(await self.choosing.named(selection))
+        return (await self.choosing.lines(selection)).extent()
 
-    async def _resolve(self, selection: Selection) -> int:
-        """Find out the sites of the domains selected; return how many stay unknown."""
-        unknown = {
-            line.key.domain
-            for line in self.book
-            if selection.matches(line, None) and self.scheduler.site_of(line) is None
-        }
-        asked = sorted(unknown)[:LOOKUPS_MAX]
-        room = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
-        found = 0
-
-        async def ask(domain: str) -> None:
-            nonlocal found
-            async with room:
-                answer = await self.router.site_of(domain)
-            if isinstance(answer, Site):
-                self.scheduler.remember(domain, answer)
-                found += 1
-
-        async with asyncio.TaskGroup() as tasks:
-            for domain in asked:
-                tasks.create_task(ask(domain))
-        return len(unknown) - found
-
-    def _provider(self, line: Line) -> str | None:
-        site = self.scheduler.site_of(line)
-        return None if site is None else site.profile.provider
-
-    async def _impose(
+    def _made(
         self,
         selection: Selection,
         reason: str,
         author: str,
         ends_at: datetime | None,
+        owner: TenantId | None,
         *,
         cancels: bool = False,
     ) -> Hold:
         if selection.is_empty:
-            raise SelectionError(_EMPTY)
-        now = self._clock.now()
-        number = HoldId(self._next_id())
-        hold = Hold(number, selection, reason, author, now, ends_at, cancels)
+            raise SelectionError(EMPTY)
+        now, number = self._clock.now(), HoldId(self._next_id())
+        return Hold(number, selection, reason, author, now, ends_at, cancels, owner)
+
+    async def _impose(self, hold: Hold) -> None:
+        """Make ``hold`` durable, and let it act on the lines there are."""
         await self._store.run(unit(hold.to_row()))
         self.holds.add(hold)
-        if selection.everything:
+        if hold.selection.everything:
             self._recall()  # the scheduler asks: no line has to be marked
-            return hold
-        if cancels:
-            self._uncounted.add(number)
-        for some in _slices(list(self.book), SWEEP_SLICE):
+            return
+        for some in slices(list(self.book), SWEEP_SLICE):
             for line in some:
-                if selection.matches(line, self._provider(line)):
+                if hold.stops(line, self.choosing.provider(line)):
                     self.scheduler.hold(line)
             await asyncio.sleep(0)
-        return hold
 
     async def _held(self, hold: Hold) -> Extent:
         """Return what ``hold`` stops; it does so while sites are found out."""
-        chosen = await self._choose(hold.selection)
+        chosen = await self.choosing.lines(hold.selection)
         if hold.selection.everything:
             return replace(chosen.extent(), hold=hold.id)
         for line in chosen.lines:
@@ -427,17 +342,47 @@ class Operations:
                 self.scheduler.hold(line)
         return replace(chosen.extent(), hold=hold.id)
 
+    async def _gather(self, hold: Hold, ending: HoldId | None = None) -> None:
+        """Part what waits of a message from lines that no hold of it stops.
+
+        The hold ``ending`` stops nothing any more.
+        """
+        stopping = {each.id for each in self.holds.named()} - {ending}
+        found = await self.choosing.named(hold.selection)
+        outside = [each for each in found if each.claimed.line.hold not in stopping]
+        waiting = [each for each in outside if each.waits]
+        self._start(await self._parting.part(waiting, hold=hold.id))
+        if len(waiting) < len(outside):
+            self._scattered.add(hold.id)
+        else:
+            self._scattered.discard(hold.id)
+
+    def _start(self, lines: Sequence[Line]) -> None:
+        """Let the scheduler know lines that were parted from others."""
+        for line in lines:
+            if self.holds.stops(line, self.choosing.provider(line)):
+                self.scheduler.hold(line)
+            else:
+                self.scheduler.release(line)
+
     async def _end(self, hold: Hold) -> None:
+        if hold.selection.names_deliveries:
+            # What another hold stops too must not leave in between.
+            for other in self.holds.named():
+                if other is not hold and other.selection.may_share(hold.selection):
+                    await self._gather(other, hold.id)
         now = to_micros(self._clock.now())
         guard = RELEASE_HOLD(hold_id=hold.id, now=now)
         await self._store.run(Unit((Step(guard),)))
         self.holds.remove(hold)
+        self._scattered.discard(hold.id)
         if hold.selection.everything:
             self.scheduler.resume()
             return
-        for some in _slices(list(self.book), SWEEP_SLICE):
+        for some in slices(list(self.book), SWEEP_SLICE):
             for line in some:
-                if line.is_held and not self.holds.stops(line, self._provider(line)):
+                is_held = line.is_held
+                if is_held and not self.holds.stops(line, self.choosing.provider(line)):
                     self.scheduler.release(line)
             await asyncio.sleep(0)
 
@@ -445,116 +390,20 @@ class Operations:
         for hold in self.holds.ended(self._clock.now()):
             await self._end(hold)
         for hold in self.holds:
-            if hold.id in self._uncounted or not hold.cancels:
-                continue
-            if await self._cancel_waiting(hold):
-                await self._end(hold)
+            if hold.id in self._scattered:
+                await self._gather(hold)
+            elif hold.cancels and hold.id not in self._uncounted:
+                await self._carry_out(hold)
 
-    async def _cancel_waiting(self, hold: Hold) -> bool:
-        """Cancel what waits; return whether nothing is left that might come back."""
-        before = to_micros(hold.created_at)
-        is_over = True
-        for line in list(self.book):
-            if line.count <= 0:
-                continue
-            if not hold.selection.matches(line, self._provider(line)):
-                continue
-            while True:
-                (rows,) = await self._store.read(
-                    WAITING_OF_LINE(line_id=line.id, before=before, slice=CANCEL_SLICE)
-                )
-                await self._take_back([claimed_of(line, row) for row in rows])
-                if len(rows) < CANCEL_SLICE:
-                    break
-            is_over = is_over and not line.sending and not line.claiming
-        return is_over
-
-    async def _take_back(self, waiting: Sequence[Claimed]) -> int:
-        """Cancel deliveries that wait; return how many of them did still."""
-        if not waiting:
-            return 0
-        now = self._clock.now()
-        steps = tuple(
-            end_waiting(each, State.CANCELLED, node=self._store.node, now=now)
-            for each in waiting
-        )
-        results = await self._store.run(Unit(steps, Urgency.BULK))
-        taken = [each for each, rows in zip(waiting, results, strict=True) if rows]
-        for each in taken:
-            each.line.count -= 1
-            self._tally.count(EventType.CANCELLED, each.line.key.pool)
-        return len(taken)
-
-    async def _cancel_named(self, selection: Selection, *, dry_run: bool) -> Extent:
-        found = await self.named(selection)
-        waiting = [each.claimed for each in found if each.state is State.QUEUED]
-        extent = _extent_of(found)
-        if dry_run:
-            return extent
-        taken = 0
-        for some in _slices(waiting, CANCEL_SLICE):
-            taken += await self._take_back(some)
-        return replace(extent, deliveries=taken, under_way=len(found) - taken)
-
-    async def _bring_forward(self, line: Line) -> None:
-        due = self._clock.now()
-        micros = to_micros(due)
-        brought, is_all = 0, False
-        while not is_all:
-            guard = BRING_FORWARD(line_id=line.id, due=micros, slice=RETRY_SLICE)
-            then = LINE_DUE(line_id=line.id, due=micros)
-            step = Step(guard), Step(then=(then,))
-            (rows, _) = await self._store.run(Unit(step, Urgency.BULK))
-            brought += len(rows)
-            is_all = len(rows) < RETRY_SLICE
-            if brought and line.next_due_at > due:
-                line.due_again(due)
-            self.scheduler.restart(line)
-
-    async def _retry_named(self, selection: Selection, *, dry_run: bool) -> Extent:
-        now = self._clock.now()
-        found = await self.named(selection)
-        extent = _extent_of(found)
-        waiting = [
-            each.claimed
-            for each in found
-            if each.state is State.QUEUED and (each.claimed.not_before or now) <= now
-        ]
-        if dry_run or not waiting:
-            return extent
-        due = to_micros(now)
-        for some in _slices(waiting, RETRY_SLICE):
-            await self._store.run(
-                Unit(
-                    tuple(
-                        Step(
-                            MAKE_DUE(delivery_id=each.id, due=due),
-                            (LINE_DUE(line_id=each.line.id, due=due),),
-                        )
-                        for each in some
-                    )
-                )
-            )
-        for line in _lines(waiting):
-            line.due_again(now)
-            self.scheduler.restart(line)
-        return extent
+    async def _carry_out(self, hold: Hold) -> None:
+        """Cancel what waits, and end the cancellation if nothing is left of it."""
+        partings = self._parting.done
+        is_over = await self._cancelling.waiting(hold, list(self.book))
+        # What was parted meanwhile may be in lines that were not in the list.
+        if is_over and self._parting.done == partings and not self._parting.under_way:
+            await self._end(hold)
 
 
 def _refuse_everything(selection: Selection) -> None:
     if selection.everything:
         raise SelectionError("only a stop can be for everything")
-
-
-def _slices(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    return (items[at : at + size] for at in range(0, len(items), size))
-
-
-def _lines(claimed: Iterable[Claimed]) -> list[Line]:
-    return list({each.line.id: each.line for each in claimed}.values())
-
-
-def _extent_of(found: Sequence[Unsettled]) -> Extent:
-    waiting = sum(each.state is State.QUEUED for each in found)
-    lines = len(_lines(each.claimed for each in found))
-    return Extent(lines, waiting, len(found) - waiting)

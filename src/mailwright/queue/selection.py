@@ -33,6 +33,8 @@ class Selection:
     Attributes:
         domain: of the recipients, canonical.
         provider: of the site where the domain's mail goes.
+        accepted_on: the UTC day in the public id of ``message`` or ``delivery``, in ISO
+            form; an id with another day names nothing.
         everything: all mail of all tenants; then nothing else is given.
     """
 
@@ -46,6 +48,7 @@ class Selection:
     message: MessageId | None = None
     delivery: DeliveryId | None = None
     everything: bool | None = None
+    accepted_on: str | None = None
 
     def __post_init__(self) -> None:
         if self.everything and len(self.to_scope()) > 1:
@@ -76,6 +79,12 @@ class Selection:
             and self.line in {None, line.id}
             and (self.provider is None or self.provider == provider)
         )
+
+    def may_share(self, other: "Selection") -> bool:
+        """Whether a delivery may be of this one and of ``other``."""
+        pairs = zip(fields(self), fields(other), strict=True)
+        values = ((getattr(self, a.name), getattr(other, b.name)) for a, b in pairs)
+        return all(None in {mine, theirs} or mine == theirs for mine, theirs in values)
 
     def covers(self, other: "Selection") -> bool:
         """Whether ``other`` names all that this one does, and maybe more."""

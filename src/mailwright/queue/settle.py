@@ -70,6 +70,11 @@ class Claimed:
     is_delay_reported: bool = False
 
     @property
+    def accepted_on(self) -> str:
+        """The UTC day that its public id names, in ISO form."""
+        return self.accepted_at.date().isoformat()
+
+    @property
     def about(self) -> About:
         """Whom its events are about."""
         return About(
@@ -274,7 +279,7 @@ def end_waiting(
     if report is not None:
         data["dsn"] = report.message
     return Step(
-        FINISH_QUEUED(delivery_id=claimed.id),
+        FINISH_QUEUED(delivery_id=claimed.id, line_id=claimed.line.id),
         (
             _finished(claimed, Move(state), None, claimed.source, now),
             write_event(node, now, event, claimed.about, data),

@@ -20,7 +20,6 @@ from sqlalchemy import (
     insert,
     literal_column,
     null,
-    or_,
     select,
     union_all,
     update,
@@ -124,11 +123,16 @@ _mine = (
     deliveries.c.attempt == bindparam("my_attempt"),
     deliveries.c.state == _SENDING,
 )
-#: Takes a row out that waits: suppressed, expired, cancelled.
+#: Takes a row out that waits in a line: suppressed, expired, cancelled.
 FINISH_QUEUED = Query(
     "finish queued",
     delete(deliveries)
-    .where(deliveries.c.id == bindparam("delivery_id"), deliveries.c.state == _QUEUED)
+    .where(
+        deliveries.c.id == bindparam("delivery_id"),
+        # It may have been parted from the line where it was seen.
+        deliveries.c.line == bindparam("line_id"),
+        deliveries.c.state == _QUEUED,
+    )
     .returning(deliveries.c.id),
 )
 #: Settling: takes the row out, if it is still ours.
@@ -323,8 +327,8 @@ class QueueStatements:
     doomed: Query
 
 
-#: Columns of a claimed row, in the order of :class:`mailwright.queue.claim.Claimed`.
-_claimed = (
+#: Columns of a claimed row, in the order of :class:`mailwright.queue.settle.Claimed`.
+CLAIMED = (
     deliveries.c.id,
     deliveries.c.attempt,
     deliveries.c.message,
@@ -343,71 +347,6 @@ _claimed = (
     deliveries.c.not_before,
     deliveries.c.last_reply,
     deliveries.c.is_delay_reported,
-)
-
-
-#: What operations touch: waiting deliveries of complete submissions.
-_waits = (
-    deliveries.c.state == _QUEUED,
-    deliveries.c.due_at < literal_column(str(NEVER)),
-)
-#: Waiting deliveries of a line that were accepted up to ``before``.
-WAITING_OF_LINE = Query(
-    "waiting of line",
-    select(*_claimed)
-    .where(
-        deliveries.c.line == bindparam("line_id"),
-        *_waits,
-        deliveries.c.accepted_at <= bindparam("before"),
-    )
-    .limit(bindparam("slice")),
-)
-_unsettled = select(
-    *_claimed, deliveries.c.line, deliveries.c.state, deliveries.c.due_at
-)
-#: Deliveries of a message that are not final; the last columns: line, state, due time.
-#: Of the tenant ``of_tenant``, 0 being anyone's: another's message ends the search before
-#: its deliveries are looked at, as one that never was does.
-UNSETTLED_OF_MESSAGE = Query(
-    "unsettled of message",
-    _unsettled.select_from(
-        messages.join(deliveries, deliveries.c.message == messages.c.id)
-    ).where(
-        messages.c.id == bindparam("message_id"),
-        or_(messages.c.tenant == bindparam("of_tenant"), bindparam("of_tenant") == 0),
-    ),
-)
-#: The same of one delivery.
-UNSETTLED_DELIVERY = Query(
-    "unsettled delivery",
-    _unsettled.where(
-        deliveries.c.id == bindparam("delivery_id"),
-        or_(deliveries.c.tenant == bindparam("of_tenant"), bindparam("of_tenant") == 0),
-    ),
-)
-_later = (
-    select(deliveries.c.id)
-    .where(
-        deliveries.c.line == bindparam("line_id"),
-        *_waits,
-        deliveries.c.due_at > bindparam("due"),
-        func.coalesce(deliveries.c.not_before, 0) <= bindparam("due"),
-    )
-    .limit(bindparam("slice"))
-)
-#: Makes waiting deliveries of a line due, but for those that are to leave later.
-BRING_FORWARD = Query(
-    "bring forward",
-    update(deliveries)
-    .where(deliveries.c.id.in_(_later.scalar_subquery()))
-    .values(due_at=bindparam("due"))
-    .returning(deliveries.c.id),
-)
-MOVE_LINE = Query(
-    "move line",
-    update(lines)
-    .where(lines.c.id == bindparam("line_id"))
-    .values(pool=bindparam("to_pool")),
 )
 
 
@@ -444,9 +383,9 @@ def queue_statements(suppressions: Suppressions) -> QueueStatements:
             attempt=deliveries.c.attempt + 1,
             source=func.coalesce(deliveries.c.source, bindparam("my_source")),
         )
-        .returning(*_claimed)
+        .returning(*CLAIMED)
     )
-    doomed = select(*_claimed, suppressed_now.label("is_suppressed")).where(
+    doomed = select(*CLAIMED, suppressed_now.label("is_suppressed")).where(
         due, ~in_time | suppressed_now
     )
     return QueueStatements(

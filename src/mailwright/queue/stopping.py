@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from mailwright.clock import Clock, to_micros
-from mailwright.queue.holds import OPEN_HOLDS, RELEASE_HOLD, Hold, HoldId, hold_of
+from mailwright.ids import HoldId
+from mailwright.queue.holds import OPEN_HOLDS, RELEASE_HOLD, Hold, hold_of
 from mailwright.queue.operations import Operations
 from mailwright.queue.selection import EVERYTHING
 from mailwright.store.ports import UnitStore

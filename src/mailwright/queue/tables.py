@@ -79,7 +79,7 @@ lines = Table(
     Column("pool", Big, nullable=False),
     Column("count", Big, nullable=False),  # deliveries that are not final
     Column("next_due_at", Big, nullable=False),  # nothing of it is due before
-    Column("hold", Big),  # holds.id while a person's or a rule's hold stops it
+    Column("hold", Big),  # holds.id: made for this line alone
     Column("owner", Big, nullable=False),
     Column("epoch", Big, nullable=False),
     Column("until", Big),
@@ -138,7 +138,7 @@ holds = Table(
     "holds",
     metadata,
     Column("id", Big, primary_key=True),
-    Column("tenant", Big),
+    Column("tenant", Big),  # whose hold it is; null: an operator's
     Column("scope", Text, nullable=False),  # JSON object: what it stops
     Column("reason", Text, nullable=False),
     Column("author", Text, nullable=False),

@@ -106,6 +106,7 @@ def test_a_message_shows_each_reply_of_each_delivery() -> None:
                     "edits": ["8-bit text as quoted-printable"],
                 }
             ],
+            "holds": [],
         }
         assert (deliveries[1]["state"], deliveries[1]["due_at"]) == ("delivered", None)
 

@@ -407,17 +407,6 @@ def test_a_moved_line_leaves_from_the_other_pool_and_no_delivery_is_written(
     drive(tmp_path, again, directory=directory)
 
 
-def test_messages_are_neither_held_nor_moved(tmp_path: Path) -> None:
-    async def test(queue: Queue) -> None:
-        named = Selection(message=1)
-        with pytest.raises(SelectionError):
-            await queue.operations.hold(named, **WHO)
-        with pytest.raises(SelectionError):
-            await queue.operations.move(named, OTHER_POOL)
-
-    drive(tmp_path, test)
-
-
 def test_a_line_is_selected_by_its_id(tmp_path: Path) -> None:
     async def test(queue: Queue) -> None:
         await accept(queue, "a@x.example", "b@y.example")

@@ -43,7 +43,8 @@ def test_contents_go_first_then_messages_and_days(tmp_path: Path) -> None:
             assert await forget() == (2, 2, 2)
 
             rows = await rows_of(store, deliveries)
-            await store.run(unit(*(FINISH_QUEUED(delivery_id=row[0]) for row in rows)))
+            gone = (FINISH_QUEUED(delivery_id=row[0], line_id=row[2]) for row in rows)
+            await store.run(unit(*gone))
             assert await forget() == (2, 2, 2)
 
             clock.advance(25 * 3600)
