@@ -15,13 +15,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from faults import kill
+from faults import kill, power, sync
 from faults.ledger import Row, RowRunner, Size
 
 ROWS: Mapping[str, RowRunner] = {
     "kill-busy": kill.run_busy,
     "kill-idle": kill.run_idle,
     "kill-named": kill.run_named,
+    "power-busy": power.run_busy,
+    "power-idle": power.run_idle,
+    "sync-answers": sync.run_answers,
+    "sync-bodies": sync.run_bodies,
 }
 
 

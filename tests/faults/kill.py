@@ -39,6 +39,11 @@ DOORS = ("smtp", "http")
 class NamedTrial(Trial):
     """Rounds that end at a named point, or amid idleness."""
 
+    async def set_up(self) -> None:
+        """Let a node make its database, and stop it."""
+        async with self._node(self.command) as node:
+            assert await node.stop() == 0, node.text
+
     async def round_at(self, point: str, door: str) -> None:
         """Let a node live until it dies at a passage of ``point`` that chance picks."""
         number = self.rng.randint(1, 40)
@@ -175,11 +180,12 @@ async def kill_amid_content(node: NodeProcess, door: str, number: int) -> None:
     node.send(signal.SIGKILL)
 
 
-def _row(name: str, ledger: Ledger, control: bool | None) -> Row:
+def row_of(name: str, ledger: Ledger, control: bool | None) -> Row:
     complaints = tuple(
         f"{copies} copies after a kill that explains {kill.bound:.1f}"
         for copies, kill in ledger.excesses
     )
+    """Return what ``ledger`` says of a series of kills."""
     return Row(
         name,
         ledger.rounds,
@@ -232,7 +238,7 @@ async def run_busy(folder: Path, size: Size) -> Row:
             yield await series.round()
 
     ledger = await _series(folder, 20261122, play)
-    return _row("kill -9, busy, random", ledger, await _controlled(folder))
+    return row_of("kill -9, busy, random", ledger, await _controlled(folder))
 
 
 async def run_idle(folder: Path, size: Size) -> Row:
@@ -243,7 +249,7 @@ async def run_idle(folder: Path, size: Size) -> Row:
             yield await series.round_idle(DOORS[number % 2])
 
     ledger = await _series(folder, 7, play)
-    return _row("kill -9, idle, random", ledger, await _controlled(folder))
+    return row_of("kill -9, idle, random", ledger, await _controlled(folder))
 
 
 async def run_named(folder: Path, size: Size) -> Row:
@@ -256,4 +262,4 @@ async def run_named(folder: Path, size: Size) -> Row:
                     yield await series.round_at(point, door)
 
     ledger = await _series(folder, 11, play)
-    return _row("kill -9, named points", ledger, await _controlled(folder))
+    return row_of("kill -9, named points", ledger, await _controlled(folder))

@@ -1,6 +1,6 @@
 """What a row of the ledger says: how often a fault was injected, and what it cost."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -39,7 +39,7 @@ class Row:
     lost: int
     unexplained: int
     control: bool | None
-    notes: Mapping[str, object] = field(default_factory=dict)
+    notes: dict[str, object] = field(default_factory=dict)
     complaints: tuple[str, ...] = ()
 
     @property
