@@ -7,7 +7,7 @@ import re
 import signal
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -112,6 +112,9 @@ class Hop:
     next_hop: str
     pipelining: str = "transactions"
     tls: str = "none"
+    #: For AUTH; the password is in a file in the node's folder.
+    login: str = ""
+    password_file: str = ""
 
 
 def write_node(
@@ -137,6 +140,9 @@ def write_node(
             pipelining=route.pipelining,
             tls=route.tls,
         )
+        if route.login:
+            setup += f'login = "{route.login}"\n'
+            setup += f'password_file = "{route.password_file}"\n'
     (folder / "setup.toml").write_text(setup)
     settings = folder / "node.toml"
     settings.write_text(
@@ -158,6 +164,7 @@ class NodeProcess:
     Attributes:
         settings: its file.
         command: what the interpreter is told; the file's name follows.
+        environment: variables beside those of the test.
         doors: addresses of its SMTP doors, in the order of its file.
         http: address of its API.
         log: what it has written so far, line by line.
@@ -165,6 +172,7 @@ class NodeProcess:
 
     settings: Path
     command: Sequence[str] = SERVE
+    environment: Mapping[str, str] = field(default_factory=dict)
     doors: list[tuple[str, int]] = field(default_factory=list)
     http: tuple[str, int] = ("", 0)
     log: list[str] = field(default_factory=list)
@@ -215,7 +223,7 @@ class NodeProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **self.environment},
         )
         self._reading = asyncio.create_task(self._read())
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import pwd
 import shutil
+import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -100,6 +101,11 @@ class Postfix:
         return path.read_text() if path.exists() else ""
 
     @property
+    def pid_file(self) -> Path:
+        """Where its master wrote its process id."""
+        return self.folder / "spool" / "pid" / "master.pid"
+
+    @property
     def letters(self) -> list[bytes]:
         """What it has delivered, with the fields that delivery adds; lines end in LF."""
         folder = self.folder / "mail" / "all" / "new"
@@ -158,7 +164,13 @@ async def running_postfix(
             said=password,
         )
     postfix = Postfix(folder, port)
-    await _postfix(settings, "start")
+    # In the foreground: "start" gives up after ten seconds, on a busy machine too soon.
+    running = await asyncio.create_subprocess_exec(
+        *("postfix", "-c", str(settings), "start-fg"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
     try:
         await _wait_open(port)
         yield postfix
@@ -166,11 +178,10 @@ async def running_postfix(
         error.add_note(postfix.log)
         raise
     finally:
-        await _postfix(settings, "stop")
-
-
-async def _postfix(settings: Path, command: str) -> None:
-    await _run("postfix", "-c", str(settings), command)
+        # What runs is a script that waits for the master, which ends its own family.
+        if running.returncode is None:
+            os.kill(int(postfix.pid_file.read_text()), signal.SIGTERM)
+        await running.wait()
 
 
 async def _run(*command: str, said: str = "") -> None:
