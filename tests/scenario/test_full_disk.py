@@ -84,13 +84,6 @@ async def http_refusal(node: NodeProcess) -> str:
     raise AssertionError("a full disk refuses nothing")
 
 
-async def is_ready(node: NodeProcess) -> tuple[bool, str]:
-    host, port = node.http
-    async with httpx.AsyncClient(trust_env=False) as client:
-        answer = await client.get(f"http://{host}:{port}/readyz")
-    return answer.status_code == 200, answer.text
-
-
 def sending(settings: Path) -> int:
     return len(
         query(settings, f"SELECT 1 FROM deliveries WHERE state = {State.SENDING.value}")
@@ -129,27 +122,30 @@ def test_a_full_disk_refuses_pauses_and_heals(tmp_path: Path) -> None:
             while sending(settings):
                 await asyncio.sleep(0.1)
             copies = net.inbox.totals.copies
-            await wait_unready(node, "full")
+            await wait_refusing(node, refusing=True)
             assert net.inbox.totals.copies == copies, "delivery did not pause"
 
             filler.unlink()
             healed_s = await taken_again(node, book)
             assert healed_s <= HEALS_S
             await net.inbox.wait_copies(len(book.acknowledged))
-            await wait_unready(node, "")
+            await wait_refusing(node, refusing=False)
         assert net.inbox.totals.copies == len(book.acknowledged)
         assert net.inbox.totals.duplicates == 0
 
     asyncio.run(on_small_disk(tmp_path, main))
 
 
-async def wait_unready(node: NodeProcess, reason: str) -> None:
-    """Return when the node is unready for ``reason``; ``""``: is ready."""
-    while True:
-        ready, reasons = await is_ready(node)
-        if (not ready and reason in reasons) if reason else ready:
-            return
-        await asyncio.sleep(0.1)
+async def wait_refusing(node: NodeProcess, *, refusing: bool) -> None:
+    """Return when the node says that it refuses mail for want of room, or says not."""
+    host, port = node.http
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while True:
+            answer = await client.get(f"http://{host}:{port}/readyz")
+            if ("mail gets 452" in answer.text) == refusing:
+                assert answer.status_code == 503 or not refusing
+                return
+            await asyncio.sleep(0.1)
 
 
 async def taken_again(node: NodeProcess, book: Book) -> float:
