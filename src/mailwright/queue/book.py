@@ -7,6 +7,7 @@ the database; a restart reads it anew. Lines that have been empty for a while ar
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from mailwright.accounts.directory import StreamClass
 from mailwright.clock import from_micros
@@ -22,6 +23,9 @@ from mailwright.ids import (
 )
 from mailwright.queue.line import NOTHING_DUE, Line, LineKey
 from mailwright.store.statements import Row
+
+#: A dictionary is three times as fast as the enumeration, and a start asks it often.
+_CLASSES: Final = {each.value: each for each in StreamClass}
 
 
 class LineBook:
@@ -122,7 +126,7 @@ def _line_of(row: Row) -> Line:
         StreamId(stream),
         SendingDomainId(sending_domain),
         CredentialId(credential),
-        StreamClass(stream_class),
+        _CLASSES[stream_class],
         domain,
         PoolId(pool),
     )
