@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 MINUTE_S: Final = 60.0
 HOUR: Final = timedelta(hours=1)
+#: Rows of empty lines that are deleted in one go.
+LINES_SLICE: Final = 200
 
 
 class Maintenance:
@@ -90,10 +92,11 @@ class Maintenance:
             await store.ensure_day(now.date() + timedelta(days=1))
             if node.out.trust.is_suspect:
                 return  # whoever set the clock ahead must not make the node forget
-            for line in node.book.close_empty():
-                await store.run(
-                    unit(DELETE_EMPTY_LINE(line_id=line.id), urgency=Urgency.BULK)
-                )
+            closed = node.book.close_empty()
+            for at in range(0, len(closed), LINES_SLICE):
+                ended = closed[at : at + LINES_SLICE]
+                deletions = (DELETE_EMPTY_LINE(line_id=line.id) for line in ended)
+                await store.run(unit(*deletions, urgency=Urgency.BULK))
             while len((await store.run(purge(now)))[0]) == PURGE_ROWS:
                 pass
             while len((await store.run(purge_unit(now)))[0]) == QUOTA_ROWS:
