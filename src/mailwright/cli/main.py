@@ -27,6 +27,9 @@ _COMMANDS: Final = {
     "explain": "queue:explain_command",
     "stop-all": "stop:stop_all_command",
     "release-all": "stop:release_all_command",
+    "backup": "backup:backup_command",
+    "restore": "backup:restore_command",
+    "db": "db:db_app",
     "provider": "provider:provider_app",
     "demo": "demo:demo_command",
 }

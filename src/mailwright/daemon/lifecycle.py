@@ -22,10 +22,11 @@ from mailwright.config.loading import load_node
 from mailwright.config.node import NodeSettings
 from mailwright.config.problems import SettingsError
 from mailwright.config.reload import changes
+from mailwright.daemon.checking import Checking
 from mailwright.daemon.log import set_level
 from mailwright.daemon.maintenance import Maintenance
 from mailwright.daemon.regaining import Regaining
-from mailwright.daemon.state import open_state
+from mailwright.daemon.state import DATABASE_NAME, open_state
 from mailwright.daemon.systemd import Notifier, Watchdog
 from mailwright.daemon.wiring import Node, apply, wire
 from mailwright.events.latest import last_event_at
@@ -107,8 +108,12 @@ async def _tell_of_stops(node: Node, *, held: bool) -> None:
     stopping = node.operating.offices.ports.stopping
     if held and not await stopping.stops():
         await stopping.stop_all(reason="started with --held", author="serve --held")
-    for notice in node.readiness.notices():
-        logger.warning("%s; it leaves after: mailwright release-all", notice)
+    for stop in await stopping.stops():
+        logger.warning(
+            "all mail is held by %s (%s); it leaves after: mailwright release-all",
+            stop.author,
+            stop.reason,
+        )
 
 
 async def _judge_clock(node: Node) -> None:
@@ -148,6 +153,7 @@ async def run_node(
             tasks.create_task(node.operating.run(), name="operating"),
             tasks.create_task(node.out.operations.run(), name="operations"),
             tasks.create_task(watchdog.run(), name="watchdog"),
+            tasks.create_task(_checking(node).run(), name="quick check"),
             tasks.create_task(
                 Regaining(node.state.store, node.readiness).run(), name="regaining"
             ),
@@ -172,6 +178,11 @@ async def run_node(
         await _stop(node, maintenance)
         for service in services:
             service.cancel()
+
+
+def _checking(node: Node) -> Checking:
+    database = node.settings.state_dir / DATABASE_NAME
+    return Checking(database, node.readiness, node.vitals)
 
 
 async def _watch_store(node: Node) -> None:

@@ -20,7 +20,7 @@ from mailwright.events.tables import events_of
 from mailwright.queue.tables import finished_of
 from mailwright.reputation.provider_file import provider_names
 from mailwright.store.folders import make_folder
-from mailwright.store.settings import StoreSettings
+from mailwright.store.settings import READ_LIMIT_S, StoreSettings
 from mailwright.store.store import Store
 
 #: The SQLite file, in the node's state folder.
@@ -42,10 +42,13 @@ class State:
 
 
 @asynccontextmanager
-async def open_state(node: NodeSettings, clock: Clock) -> AsyncIterator[State]:
+async def open_state(
+    node: NodeSettings, clock: Clock, *, read_limit_s: float = READ_LIMIT_S
+) -> AsyncIterator[State]:
     """Open the state of ``node`` under its lock, and close it in the end.
 
-    An empty database is set up from the setup file that ``node`` names.
+    An empty database is set up from the setup file that ``node`` names. Reads end after
+    ``read_limit_s``.
 
     Raises:
         StateFolderError: the folder cannot be made, or is another user's.
@@ -54,7 +57,12 @@ async def open_state(node: NodeSettings, clock: Clock) -> AsyncIterator[State]:
         StoreError: the database cannot be opened.
     """
     prepare_folder(node.state_dir)
-    settings = StoreSettings(node.state_dir / DATABASE_NAME, node.state_dir, node.name)
+    settings = StoreSettings(
+        node.state_dir / DATABASE_NAME,
+        node.state_dir,
+        node.name,
+        read_limit_s=read_limit_s,
+    )
     store = await Store.open(settings, clock=clock, day_tables=(finished_of, events_of))
     try:
         yield State(
@@ -94,6 +102,20 @@ def prepare_folder(state_dir: Path) -> None:
     """
     try:
         make_folder(state_dir)
+    except OSError as error:
+        raise StateFolderError(
+            f"the state folder {state_dir} cannot be used: {error.strerror}"
+        ) from error
+    check_owner(state_dir)
+
+
+def check_owner(state_dir: Path) -> None:
+    """Refuse the state folder of another user: files made in it would be in the way.
+
+    Raises:
+        StateFolderError: it is not there, or belongs to another user.
+    """
+    try:
         owner = state_dir.stat().st_uid
     except OSError as error:
         raise StateFolderError(

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+#: A snapshot that is read for long keeps the log from being emptied.
+READ_LIMIT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,5 +28,5 @@ class StoreSettings:
     node: str
     readers: int = 2
     turn_ms: float = 5.0
-    read_limit_s: float = 10.0
+    read_limit_s: float = READ_LIMIT_S
     ballast_octets: int | None = None

@@ -16,6 +16,7 @@ from typing_extensions import override
 from mailwright.clock import Clock, to_micros
 from mailwright.ids import COUNTER_BITS, IdBlock, NodeId
 from mailwright.store.ballast import Ballast
+from mailwright.store.check import note_made, refuse_lost
 from mailwright.store.days import (
     ALL_DAYS,
     DayTable,
@@ -114,6 +115,7 @@ class Store(UnitStore):
 
         Raises:
             LockHeldError: another process has the database.
+            DatabaseLostError, DatabaseDamagedError: it is not what it was.
             ForeignDatabaseError, SchemaTooNewError: it is not one of ours, or too new.
             PragmaRefusedError: a setting on which durability rests was not taken.
             StoreError: it cannot be read or written.
@@ -269,11 +271,13 @@ def _lock_paths(settings: StoreSettings) -> list[Path]:
 
 def _open_database(settings: StoreSettings, clock: Clock) -> tuple[Opened, Start]:
     """Migrate, connect, record the start; runs on the store thread."""
+    refuse_lost(settings.path)
     try:
         migrate(settings.path)
         connection = open_writer(settings.path)
         try:
             start = record_start(connection, settings.node, now=clock.now())
+            note_made(settings.path)
         except BaseException:
             connection.close()
             raise
