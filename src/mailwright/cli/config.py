@@ -26,8 +26,7 @@ class Exit(IntEnum):
     """What the commands exit with."""
 
     OK = 0
-    WRONG = 1  # the file says something wrong
-    UNREADABLE = 2  # there is no such file, or it may not be read
+    WRONG = 2  # as with ``serve``, which does not start on it
 
 
 SettingsPath = Annotated[
@@ -51,14 +50,11 @@ def check_command(
 ) -> None:
     """Say what is wrong in a settings file and in the bootstrap file that it names.
 
-    Exits with 0 when nothing is, with 1 when something is, with 2 when the file cannot
-    be read.
+    Exits with 0 when nothing is, with 2 when something is or the file cannot be read.
     """
     report = check(path, FileKind.SETUP if setup else None, files=not no_files)
     print_report = _print_json if as_json else _print_text
     print_report(report)
-    if report.is_unreadable:
-        raise typer.Exit(Exit.UNREADABLE)
     if report.problems:
         raise typer.Exit(Exit.WRONG)
 
@@ -72,8 +68,7 @@ def show_command(path: SettingsPath, setup: AsSetup = False) -> None:
         print(format_settings(validate(kind.schema, data, path)), end="")
     except SettingsError as error:
         typer.echo(str(error), err=True)
-        code = Exit.UNREADABLE if error.is_unreadable else Exit.WRONG
-        raise typer.Exit(code) from None
+        raise typer.Exit(Exit.WRONG) from None
 
 
 @config_app.command("schema")

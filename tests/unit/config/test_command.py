@@ -32,10 +32,10 @@ def test_a_right_file_is_ok(node: Path) -> None:
     assert (result.exit_code, result.output) == (0, f"{node}: ok (node file)\n")
 
 
-def test_a_wrong_file_exits_1_and_names_each_key(node: Path) -> None:
+def test_a_wrong_file_exits_2_and_names_each_key(node: Path) -> None:
     node.write_text(RIGHT + "[limits]\nerrorz = 5\npatience = 5\n")
     result = run("check", node)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     lines = result.output.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith(f"{node}: limits.patience: ")
@@ -52,7 +52,7 @@ def test_an_unreadable_file_exits_2(tmp_path: Path) -> None:
 def test_programs_get_one_object(node: Path) -> None:
     node.write_text(RIGHT + 'nme = "x"\n')
     result = run("check", node, "--json")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert json.loads(result.output) == {
         "ok": False,
         "files": [{"file": str(node), "kind": "node"}],
@@ -75,7 +75,7 @@ def test_the_bootstrap_file_is_checked_too() -> None:
     assert result.exit_code == 0
     assert f"{EXAMPLES / 'one-ip.setup.toml'}: ok (setup file)" in result.output
     missing = run("check", path)
-    assert missing.exit_code == 1
+    assert missing.exit_code == 2
     assert "sending_domain[0].key_file" in missing.output
 
 
@@ -84,7 +84,7 @@ def test_a_setup_file_is_recognised_or_named(tmp_path: Path) -> None:
     path.write_text('[[tenant]]\nname = "acme"\n')
     assert "ok (setup file)" in run("check", path).output
     path.write_text("")
-    assert run("check", path).exit_code == 1
+    assert run("check", path).exit_code == 2
     assert "ok (setup file)" in run("check", path, "--setup").output
 
 
@@ -98,7 +98,7 @@ def test_show_prints_what_is_in_force(node: Path) -> None:
 def test_show_names_what_is_wrong(node: Path) -> None:
     node.write_text("name = 1\n")
     result = run("show", node)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "name: must be a text" in result.output
 
 
@@ -125,6 +125,6 @@ def test_a_terminal_gets_a_table_in_which_texts_are_no_markup(
     monkeypatch.setenv("COLUMNS", "200")
     node.write_text(RIGHT + '"[red]nme" = 1\n')
     result = run("check", node)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "what to do" in result.output
     assert '"[red]nme"' in result.output
