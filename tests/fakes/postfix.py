@@ -52,7 +52,6 @@ smtpd_tls_received_header = yes
 _SASL = """\
 smtpd_sasl_auth_enable = yes
 smtpd_sasl_path = smtpd
-cyrus_sasl_config_path = {folder}/etc/sasl
 smtpd_sasl_local_domain = peer.example
 smtpd_tls_auth_only = yes
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
@@ -60,7 +59,7 @@ smtpd_relay_restrictions = permit_sasl_authenticated, reject
 _SASL_CONF = """\
 pwcheck_method: auxprop
 auxprop_plugin: sasldb
-sasldb_path: {folder}/etc/sasl/passwords
+sasldb_path: {folder}/passwords
 mech_list: PLAIN LOGIN
 """
 _MASTER = """\
@@ -153,16 +152,17 @@ async def running_postfix(
     """
     port = free_port()
     if logins is not None:
-        more = _SASL.format(folder=folder) + more
+        more = _SASL + more
     settings = _write_instance(folder, port, more)
     certificate = certificate or trustme.CA().issue_cert(NAME)
     certificate.private_key_and_cert_chain_pem.write_to_path(settings / "tls.pem")
     for name, password in (logins or {}).items():
+        passwords = settings / "sasl" / "passwords"
         await _run(
-            *("saslpasswd2", "-p", "-c", "-u", NAME),
-            *("-f", str(settings / "sasl" / "passwords"), name),
+            *("saslpasswd2", "-p", "-c", "-f", str(passwords), "-u", NAME, name),
             said=password,
         )
+        shutil.chown(passwords, USER)
     postfix = Postfix(folder, port)
     # In the foreground: "start" gives up after ten seconds, on a busy machine too soon.
     running = await asyncio.create_subprocess_exec(
@@ -241,9 +241,10 @@ def _write_instance(folder: Path, port: int, more: str) -> Path:
     for name in ("data", "mail"):
         _make_folder(folder / name)
     settings = folder / "etc"
-    # For Cyrus SASL: its daemons, which are not root, write here as well.
-    _make_folder(settings / "sasl")
-    (settings / "sasl" / "smtpd.conf").write_text(_SASL_CONF.format(folder=folder))
+    # There Debian's Postfix looks for it, whatever it is told.
+    sasl = settings / "sasl"
+    sasl.mkdir()
+    (sasl / "smtpd.conf").write_text(_SASL_CONF.format(folder=sasl))
     values = {"folder": folder, "uid": owner.pw_uid, "gid": owner.pw_gid, "more": more}
     (settings / "main.cf").write_text(_MAIN.format(**values))
     (settings / "master.cf").write_text(_MASTER.format(port=port))
