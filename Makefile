@@ -10,7 +10,7 @@ RECIPIENTS ?= 400
 # its database of passwords), swaks (with TLS), Unbound (a resolver) and Knot (a name
 # server), strace, systemd (to judge the unit and name its groups of system calls),
 # Prometheus (with promtool).
-PEERS := postfix libsasl2-modules sasl2-bin swaks libnet-ssleay-perl unbound knot \
+PEERS := postfix opendkim libsasl2-modules sasl2-bin swaks libnet-ssleay-perl unbound knot \
 	strace systemd libseccomp2 prometheus
 
 # What `make bench-relay` measures beside us; ARGS="--rounds 3 --json" go to it.

@@ -9,6 +9,7 @@ import pytest
 #: Package by the program that is looked for.
 PEERS = {
     "postfix": "postfix",
+    "opendkim": "opendkim",
     "smtp-sink": "postfix",
     "saslpasswd2": "sasl2-bin",
     "swaks": "swaks",

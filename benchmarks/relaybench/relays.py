@@ -157,6 +157,7 @@ def postfix(
     folder: Path, key: Path, sink: int, *, signs: bool = True
 ) -> Iterator[Relay]:
     """Run an instance of Debian's Postfix of its own, and OpenDKIM. Needs root."""
+    _need("smtp-source", "postfix", "opendkim")
     folder.mkdir(mode=0o711)
     port = free_port()
     for name in ("etc", "spool", "log", "data", "milter"):
@@ -172,20 +173,13 @@ def postfix(
     (folder / "s1.pem").chmod(0o600)
     (folder / "opendkim.conf").write_text(_OPENDKIM.format(**values))
     signer = ("opendkim", "-f", "-x", folder / "opendkim.conf")
-    master = ("postfix", "-c", folder / "etc", "start-fg")
-    log = folder / "log/start"
-    with (
-        running(signer, folder / "log/opendkim") as opendkim,
-        running(master, log) as main,
-    ):
-        wait_for(
-            opendkim, (folder / "milter/socket").is_socket, folder / "log/opendkim"
-        )
-        wait_open(main, port, log)
+    log = folder / "log/opendkim"
+    with running(signer, log) as opendkim, _postfix_master(folder) as master:
+        wait_for(opendkim, (folder / "milter/socket").is_socket, log)
         yield Relay(
             "postfix",
             port,
-            (opendkim.pid, main.pid),
+            (opendkim.pid, master),
             (
                 f"Postfix {version('postconf', '-h', 'mail_version')}, "
                 f"{version('opendkim', '-V')}",
@@ -223,6 +217,7 @@ def _postfix_master(folder: Path) -> Iterator[int]:
         control("stop")  # waits, and at last uses force
 
 
+_NODE_SINCE = 20
 _HARAKA_CONFIG = {
     "smtp.ini": "listen=127.0.0.1:{port}\nnodes={nodes}\n",
     "plugins": "to_sink\ndkim\n",
@@ -240,6 +235,9 @@ _HARAKA_CONFIG = {
 @contextmanager
 def haraka(folder: Path, key: Path, sink: int) -> Iterator[Relay]:
     """Run the Haraka whose versions ``benchmarks/peers/haraka`` pins."""
+    _need("node", "npm")
+    if int(version("node", "--version").lstrip("v").split(".")[0]) < _NODE_SINCE:
+        raise BenchError(f"Haraka needs Node {_NODE_SINCE} or later")
     modules = _installed_haraka()
     (folder / "config/dkim/example.com").mkdir(parents=True)
     (folder / "plugins").mkdir()
@@ -297,6 +295,11 @@ def _installed_haraka() -> Path:
             raise BenchError(f"npm cannot install Haraka: {done.stderr[-1000:]}")
         fresh.rename(place)
     return place / "node_modules"
+
+
+def _need(*programs: str) -> None:
+    if missing := [name for name in programs if shutil.which(name) is None]:
+        raise BenchError(f"there is no {', no '.join(missing)} here")
 
 
 def _package_version(folder: Path) -> str:

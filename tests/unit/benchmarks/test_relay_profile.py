@@ -1,6 +1,7 @@
 """Samples and counts, made into the cost of a message."""
 
 import pytest
+
 from relaybench.cpu import Cpu, stat_fields
 from relaybench.profile import cost_lines, syscalls, thread_costs
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dkim
 import pytest
+
 from relaybench.signatures import fault, key_record, write_key
 
 MESSAGE = b"From: a@example.com\r\nSubject: x\r\n\r\ntext\r\n"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+
 from relaybench.sink import Dialog, Tally, message_id
 
 HELLO = b"250-sink.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
