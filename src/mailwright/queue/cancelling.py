@@ -58,6 +58,8 @@ class Cancelling:
         for line in lines:
             if line.count <= 0 or not hold.stops(line, self._choosing.provider(line)):
                 continue
+            # As of before the look: what comes back during it may not be seen by it.
+            is_over = is_over and not line.sending and not line.claiming
             while True:
                 (rows,) = await self._store.read(
                     WAITING_OF_LINE(line_id=line.id, before=before, slice=CANCEL_SLICE)
@@ -65,7 +67,6 @@ class Cancelling:
                 await self._take_back([claimed_of(line, row) for row in rows])
                 if len(rows) < CANCEL_SLICE:
                     break
-            is_over = is_over and not line.sending and not line.claiming
         return is_over
 
     async def _take_back(self, waiting: Sequence[Claimed]) -> int:

@@ -177,7 +177,9 @@ class Choosing:
         unknown = {
             line.key.domain
             for line in self._book
-            if selection.matches(line, None) and self._scheduler.site_of(line) is None
+            if line.count > 0
+            and selection.matches(line, None)
+            and self._scheduler.site_of(line) is None
         }
         asked = sorted(unknown)[:LOOKUPS_MAX]
         room = asyncio.Semaphore(_LOOKUPS_AT_ONCE)

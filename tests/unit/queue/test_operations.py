@@ -23,7 +23,7 @@ from fakes.queueing import (
     rows_of,
 )
 from mailwright.accounts.directory import Pool
-from mailwright.attempt import End
+from mailwright.attempt import Attempt, End
 from mailwright.ids import LineId, PoolId, StreamId, TenantId
 from mailwright.queue.delivery import State
 from mailwright.queue.selection import Selection, SelectionError
@@ -308,6 +308,44 @@ def test_a_cancellation_goes_on_after_a_restart(tmp_path: Path) -> None:
 
     drive(tmp_path, first)
     drive(tmp_path, second)
+
+
+def test_what_comes_back_while_a_cancellation_looks_is_cancelled(
+    tmp_path: Path,
+) -> None:
+    offered, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(ScriptedCourier):
+        async def carry(self, site, source, feed):
+            while parcels := await feed.take(8):
+                offered.set()
+                await go_on.wait()
+                for parcel in parcels:
+                    feed.settle(Attempt(parcel, End.REPLIED, LATER))
+
+    async def test(queue: Queue) -> None:
+        await accept(queue, "a@x.example")
+        (line,) = queue.book
+        read = queue.store.read
+
+        async def late(*bounds):
+            found = await read(*bounds)
+            if bounds[0].query.name == "waiting of line" and line.sending:
+                go_on.set()
+                while line.sending:  # and it waits again, which was not seen
+                    await asyncio.sleep(0)
+            return found
+
+        async def body() -> None:
+            await offered.wait()
+            queue.store.read = late  # type: ignore[method-assign]
+            await queue.operations.cancel(X, **WHO)
+            assert await settled(queue, 1) == {"a@x.example": State.CANCELLED}
+
+        await running(queue, body)
+
+    hours = replace(PROFILE, retry=(3600.0,))
+    drive(tmp_path, test, courier=Slow(), profile=hours)
 
 
 def test_a_cancelled_message_leaves_the_line_to_others(tmp_path: Path) -> None:
