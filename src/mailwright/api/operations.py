@@ -30,6 +30,7 @@ from mailwright.ids import HoldId
 
 QUEUE: Final = "/v1/queue"
 DELIVERIES: Final = QUEUE + "/deliveries"
+LINES: Final = QUEUE + "/lines"
 HOLDS: Final = "/v1/holds"
 #: Deliveries of one message that are shown, at most.
 _OF_A_MESSAGE_MAX: Final = 10_000
@@ -146,7 +147,7 @@ def queue_router(door: QueueDoor | None, asks: Asks) -> APIRouter:
         """
         return await QueueView(opened(door), asking).summary(selected, by)
 
-    @router.get(QUEUE + "/lines", summary="List lines", responses=_REFUSALS)
+    @router.get(LINES, summary="List lines", responses=_REFUSALS)
     async def get_lines(
         asking: Annotated[Asking, who],
         selected: Annotated[SelectionIn, Depends(selected_by)],

@@ -112,6 +112,23 @@ def run_operation(settings: Path, work: Callable[[OperatorDoor], Awaitable[_T]])
         return asyncio.run(opened())
 
 
+def ask_node(
+    settings: Path,
+    method: str,
+    path: str,
+    *,
+    params: Mapping[str, str | int | bool] | None = None,
+    body: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return what one request answers at the operator's door of a node.
+
+    As :func:`run_operation` with :meth:`OperatorDoor.ask`.
+    """
+    return run_operation(
+        settings, lambda door: door.ask(method, path, params=params, body=body)
+    )
+
+
 @asynccontextmanager
 async def _door(node: NodeSettings) -> AsyncIterator[OperatorDoor]:
     path = node.state_dir / SOCKET_NAME

@@ -2,21 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
 
 from mailwright.api.stopping import RELEASE_ALL, STOP_ALL
-from mailwright.cli.operator import (
-    JsonOption,
-    OperatorDoor,
-    SettingsOption,
-    run_operation,
-)
-from mailwright.clock import SystemClock
+from mailwright.cli.ends import end_of
+from mailwright.cli.operator import JsonOption, SettingsOption, ask_node
 from mailwright.config.problems import printable
-from mailwright.config.units import UnitError, parse_duration
 
 #: There was nothing to release.
 _EXIT_NOTHING: Final = 1
@@ -42,8 +35,8 @@ def stop_all_command(
     """
     body: dict[str, Any] = {"reason": reason}
     if until is not None:
-        body["ends_at"] = _end(until).isoformat()
-    found = _ask(settings, STOP_ALL, body)
+        body["ends_at"] = end_of(until, "--until").isoformat()
+    found = ask_node(settings, "POST", STOP_ALL, body=body)
     if as_json:
         print(json.dumps(found))
         return
@@ -57,7 +50,7 @@ def release_all_command(settings: SettingsOption, as_json: JsonOption = False) -
 
     Holds of tenants, streams, domains, providers and pools stay in force.
     """
-    found = _ask(settings, RELEASE_ALL, None)
+    found = ask_node(settings, "POST", RELEASE_ALL)
     if as_json:
         print(json.dumps(found))
     else:
@@ -66,31 +59,6 @@ def release_all_command(settings: SettingsOption, as_json: JsonOption = False) -
             print(_text(stop))
     if not found["stops"]:
         raise typer.Exit(_EXIT_NOTHING)
-
-
-def _ask(settings: Any, path: str, body: Mapping[str, Any] | None) -> Any:
-    async def work(door: OperatorDoor) -> Any:
-        return await door.ask("POST", path, body=body)
-
-    return run_operation(settings, work)
-
-
-def _end(text: str) -> datetime:
-    """Return the end that ``text`` names: so long from now, or an instant."""
-    try:
-        return SystemClock().now() + parse_duration(text)
-    except UnitError:
-        pass
-    try:
-        end = datetime.fromisoformat(text)
-    except ValueError:
-        end = None
-    if end is None or end.tzinfo is None:
-        raise typer.BadParameter(
-            "say how long, such as 2h, or when, such as 2026-03-01T08:00+00:00",
-            param_hint="--until",
-        )
-    return end
 
 
 def _text(stop: Mapping[str, Any]) -> str:
