@@ -25,6 +25,7 @@ from time import perf_counter
 from typing import Final
 
 from mailwright import __version__
+from mailwright.store.check import DAMAGE
 from mailwright.store.manifest import (
     BODIES,
     BODY_LIST,
@@ -52,6 +53,7 @@ _SNAPSHOTS: Final = 10
 #: number of the process follows.
 _LINKS: Final = "backup-links."
 
+_DAMAGED: Final = "the database is damaged, and so is its copy; keep older backups: "
 _FACTS: Final = "SELECT name, value FROM schema_facts"
 
 
@@ -105,7 +107,12 @@ def make_backup(
     if any(target.iterdir()):
         raise BackupError(f"{target} is not empty; name a new folder")
     with _links(original.state_dir, target) as links:
-        copied = _copy(original, target, links, now, progress, rest)
+        try:
+            copied = _copy(original, target, links, now, progress, rest)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in DAMAGE:
+                raise
+            raise BackupError(_DAMAGED + str(error)) from error
         if links.folder != target / BODIES:
             _copy_bodies(links.folder, target / BODIES, progress)
         _check(target / DATABASE, progress)
@@ -321,10 +328,7 @@ def _check(path: Path, progress: Progress) -> None:
         except sqlite3.DatabaseError as error:
             found = [str(error)]
     if found != ["ok"]:
-        raise BackupError(
-            "the database is damaged, and so is its copy; restore an older backup: "
-            + "; ".join(found)
-        )
+        raise BackupError(_DAMAGED + "; ".join(found))
 
 
 def _seal(target: Path, copied: _Copied, node: str, progress: Progress) -> Manifest:

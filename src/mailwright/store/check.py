@@ -29,7 +29,7 @@ _FINDINGS_MAX: Final = 10
 #: Steps of SQLite's machine between two looks whether to stop.
 _STEPS: Final = 20_000
 #: What SQLite says of damage, instead of looking further.
-_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 _TABLES: Final = (
     "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 ORDER BY name"
@@ -213,7 +213,7 @@ def _take(connection: sqlite3.Connection, pragma: str, checked: Checked) -> None
     try:
         rows = connection.execute(pragma).fetchmany(_FINDINGS_MAX)
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF not in _DAMAGE:
+        if error.sqlite_errorcode & 0xFF not in DAMAGE:
             raise
         rows = [(str(error),)]
     checked.findings += [row[0] for row in rows if row[0] != "ok"]
