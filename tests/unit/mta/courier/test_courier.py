@@ -137,6 +137,7 @@ class Post:
     )
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2))
     allowed: tuple[object, ...] = LOOPBACK
+    is_stopped: bool = False
 
     def courier(self) -> Courier:
         clock = SystemClock()
@@ -149,7 +150,7 @@ class Post:
             password={7: "secret"}.get,
             settings=self.settings,
         )
-        return Courier(dialer, self.preparer, clock, self.pool)
+        return Courier(dialer, self.preparer, clock, self.pool, lambda: self.is_stopped)
 
 
 def site(
@@ -729,5 +730,66 @@ def test_a_feed_that_fails_leaves_nothing_unsettled(drive: Drive) -> None:
             with pytest.raises(RuntimeError):
                 await Post().courier().carry(site(hop(receiver)), SOURCE, feed)
         assert feed.ends() == [(1, End.NOT_OFFERED)]
+
+    drive(test)
+
+
+@pytest.mark.parametrize("pipelining", list(Pipelining))
+def test_a_recall_gives_back_at_once_what_is_not_on_the_wire(
+    drive: Drive, pipelining: Pipelining
+) -> None:
+    async def test() -> None:
+        feed = ListFeed([parcel(number) for number in range(10)])
+        gate = asyncio.Event()
+        async with ScriptedReceiver(Behaviour(gate=gate)) as receiver:
+            courier = Post().courier()
+            one = site(hop(receiver), pipelining=pipelining)
+            async with asyncio.TaskGroup() as tasks:
+                carrying = tasks.create_task(courier.carry(one, SOURCE, feed))
+                await receiver.at("DATA").wait()
+                courier.recall()
+                given_back = feed.ends()
+                gate.set()
+            assert carrying.result() is None
+            # With `transactions` the next envelope is behind the first one's dot.
+            on_the_wire = len(receiver.contents)
+            assert 1 <= on_the_wire <= 2
+            assert all(end is End.NOT_OFFERED for _, end in given_back)
+            assert len(given_back) == feed.taken - on_the_wire
+            assert feed.ends()[0] == (0, End.REPLIED)
+            assert receiver.commands[-1] == b"QUIT"
+
+    drive(test)
+
+
+def test_what_is_being_signed_when_all_mail_is_stopped_is_not_offered(
+    drive: Drive,
+) -> None:
+    class Slow(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.began, self.may_end = threading.Event(), threading.Event()
+
+        def prepare(
+            self, parcels: Sequence[Parcel], *, has_8bitmime: bool
+        ) -> Sequence[Content | Reply]:
+            self.began.set()
+            assert self.may_end.wait(PATIENCE_S)
+            return super().prepare(parcels, has_8bitmime=has_8bitmime)
+
+    async def test() -> None:
+        slow = Slow()
+        post, feed = Post(preparer=slow), ListFeed([parcel(0), parcel(1)])
+        async with ScriptedReceiver() as receiver, asyncio.TaskGroup() as tasks:
+            carrying = tasks.create_task(
+                post.courier().carry(site(hop(receiver)), SOURCE, feed)
+            )
+            await asyncio.to_thread(slow.began.wait, PATIENCE_S)
+            post.is_stopped = True
+            slow.may_end.set()
+            await carrying
+            assert feed.ends() == [(0, End.NOT_OFFERED), (1, End.NOT_OFFERED)]
+            assert receiver.contents == []
+            assert not any(line.startswith(b"MAIL") for line in receiver.commands)
 
     drive(test)
