@@ -28,6 +28,10 @@ test: check peers ## everything: style, types, imports, all tests
 	$(BIN)/pytest -q -n 2 -m "not scenario"
 	$(BIN)/pytest -q -m scenario
 
+bench-scale: $(VENV)/.runtime ## a million queued, 40 000 domains: memory, restart, pulls
+	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/many_domains.py
+
 check: $(VENV)/.dev ## style, types and import rules only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -74,4 +78,4 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev
 	@touch $@
 
-.PHONY: help demo test check unit faults bench-relay peers docs lock clean
+.PHONY: help demo bench-scale test check unit faults bench-relay peers docs lock clean
