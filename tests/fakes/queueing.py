@@ -121,6 +121,9 @@ class ScriptedRouter:
             return answer
         return Site(domain, (Hop(f"mx.{domain}", 25),), (10,), self.profile, until=1e12)
 
+    def forget(self) -> None:
+        pass
+
 
 @dataclass
 class ScriptedCourier:

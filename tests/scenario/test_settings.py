@@ -14,7 +14,7 @@ import pytest
 
 from fakes.node_process import API_KEY, Hop, NodeProcess, query, write_node
 from mailwright.accounts.settings.document import format_document
-from mailwright.queue.scheduler import DEFER_AT_ONCE
+from mailwright.queue.unreachable import DEFER_AT_ONCE
 from mailwright.sandbox.dns import SandboxDns
 from mailwright.sandbox.inbox import InboxSettings
 from mailwright.sandbox.internet import Internet

@@ -1,13 +1,13 @@
-"""Mail that is under way takes another way when the settings say so.
+"""Mail that is under way obeys the settings when they change.
 
 A line that goes on over its old way, or that rests because of it, would not notice by
 itself: a lane lives as long as it has mail, and a site is remembered for its DNS answer's
-time.
+time. And whoever waits for a limit was told a time that another limit makes wrong.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
 from mailwright.accounts.directory import Directory
 from mailwright.queue.book import LineBook
@@ -28,13 +28,33 @@ class Lines(Protocol):
         """Let ``line`` begin anew; what is out for it goes on."""
         ...
 
+    async def reconsider(self) -> None:
+        """Ask again at once wherever a limit refused."""
+        ...
+
+
+class Profiles(Protocol):
+    """Knows how providers are treated. ``reputation.provider.ProfileBook``."""
+
+    def override(self, overrides: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take over what operators say, by provider."""
+        ...
+
 
 class Redirection:
-    """Starts lines anew when routes, pools, sources, networks or keys changed."""
+    """Starts lines anew when routes, pools, sources, profiles or keys changed.
+
+    When only limits changed, those that wait for one ask again.
+    """
 
     def __init__(
-        self, directory: Callable[[], Directory], book: LineBook, lines: Lines
+        self,
+        directory: Callable[[], Directory],
+        book: LineBook,
+        lines: Lines,
+        profiles: Profiles,
     ) -> None:
+        self._profiles = profiles
         self._directory = directory
         self._book = book
         self._lines = lines
@@ -47,7 +67,11 @@ class Redirection:
             return
         self._known = now
         if _ways(now) == _ways(known):
+            if now.throttles != known.throttles:
+                await self._lines.reconsider()
             return
+        if now.provider_changes != known.provider_changes:
+            self._profiles.override(now.provider_changes)
         self._lines.forget_sites()
         for number, line in enumerate(list(self._book), 1):
             self._lines.restart(line)
@@ -63,5 +87,6 @@ def _ways(directory: Directory) -> tuple[object, ...]:
         directory.pools,
         directory.sources,
         directory.allowed_networks,
+        directory.provider_changes,
         keys,
     )

@@ -188,7 +188,9 @@ def _put_together(
         lambda: api_limits(settings),
         queue=QueueDoor(out.operations, state.settings.directory, store, clock),
     )
-    redirection = Redirection(state.settings.directory, book, out.scheduler)
+    redirection = Redirection(
+        state.settings.directory, book, out.scheduler, out.profiles
+    )
     operating = Operating(offices, settings.state_dir, quotas, book, redirection)
     readiness, vitals = Readiness(out.operations.notices), Vitals()
     event_file = event_file_of(settings.log, store, clock, state.settings.directory)

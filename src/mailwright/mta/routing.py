@@ -100,6 +100,11 @@ class Router:
             return site
         return self._remember(domain, site)
 
+    def forget(self) -> None:
+        """Work every site out anew; what DNS said is asked of the resolver's memory."""
+        self._by_domain.clear()
+        self._by_key.clear()
+
     async def _implicit_mx(self, domain: str, answer: MxAnswer) -> MxAnswer:
         """Return the domain itself as its MX, if it has an address of either family."""
         found = await self._resolver.addresses(domain)

@@ -114,8 +114,8 @@ class Lane:
         self.refused: Permit | None = None
         #: One more connection was refused until then; asking sooner is of no use.
         self.no_more_until: datetime | None = None
-        #: When the scheduler asks again, if it does.
-        self.recall_at: datetime | None = None
+        #: Whether it takes nothing more: the site of before has become another.
+        self.is_retired = False
         self._refused_bulk = False
         self._halted = 0
         self._tools = tools
@@ -168,10 +168,22 @@ class Lane:
         self.lines.add(line)
         if not is_bulk and self._refused_bulk:
             # What was kept from bulk mail may be kept for this.
-            self.refused, self._refused_bulk = None, False
-            self.no_more_until = None
-            _rouse(self._paused, carry_on=True)
+            self.reconsider()
         self.wake()
+
+    def reconsider(self) -> None:
+        """Ask again for what was refused."""
+        self.refused, self._refused_bulk = None, False
+        self.no_more_until = None
+        while _rouse(self._paused, carry_on=True):
+            pass
+
+    def retire(self) -> None:
+        """Take nothing more; connections end when what they carry has ended."""
+        self.is_retired = True
+        self.release_strays()
+        while self.close_idle():
+            pass
 
     def withdraw(self, line: Line) -> None:
         """Let ``line`` take part no more; what was claimed of it and waits goes back."""
@@ -234,7 +246,7 @@ class Lane:
 
         Empty: none came within the idle time, or none may leave from it for longer.
         """
-        while not self._owner.is_stopping():
+        while not (self._owner.is_stopping() or self.is_retired):
             claimed, permit = self._take_strays(source, want)
             if not claimed:
                 line = self.lines.next_line()
@@ -244,6 +256,7 @@ class Lane:
                     continue
                 room = self._tools.in_flight.room
                 if not room:
+                    self._make_room()
                     await self._tools.in_flight.wait_for_room()
                     continue
                 asked = max(1, min(want, line.available, room))
@@ -344,7 +357,7 @@ class Lane:
     def _rest_until(self, line: Line, permit: Permit) -> None:
         """Let a line rest that may not leave, while others of the lane may."""
         until = permit.until or self._tools.clock.now() + FAULT_REST
-        line.rest(until, permit.reason)
+        line.rest(until, permit.reason, waits_for_limit=True)
         self.lines.remove(line)
         self._owner.park(line)
 
@@ -366,9 +379,20 @@ class Lane:
             del self._strays[source]
         return taken, permit
 
+    def _make_room(self) -> None:
+        """Let strays be carried, or put them back: nobody may claim meanwhile."""
+        if not self._strays:
+            return
+        self._owner.connect(self)
+        until = self._tools.clock.now() + NO_MORE_PAUSE
+        for source in [each for each in self._strays if not self.connections[each]]:
+            self._put_back(source, until)
+
     def _put_off(self, source: SourceId, permit: Permit) -> None:
         """Put strays back until ``source`` may send them."""
-        until = permit.until or self._tools.clock.now() + FAULT_REST
+        self._put_back(source, permit.until or self._tools.clock.now() + FAULT_REST)
+
+    def _put_back(self, source: SourceId, until: datetime) -> None:
         for claimed in self._strays.pop(source):
             self._tools.settlement.put_off(claimed, until)
 
@@ -411,6 +435,8 @@ class Lane:
         for each in claimed:
             if each.source == source or not self._has_source(each.source):
                 mine.append(each)
+            elif self.is_retired:
+                self.release(each)
             elif each.source is not None:
                 self._strays.setdefault(each.source, deque()).append(each)
         self._tools.permits.give_back(permit, permit.granted - len(mine))
@@ -421,7 +447,7 @@ class Lane:
         now = self._tools.clock.now()
         if line.available <= 0 or line.is_held or line.key.pool != self.pool:
             self.lines.remove(line)
-        elif line.ready_at() <= now:
+        elif line.ready_at() <= now and not self.is_retired:
             self.lines.add(line)
         else:
             self.lines.remove(line)

@@ -67,6 +67,7 @@ class Line:
             in force or not.
         is_held: a hold stops it.
         wait_until: it rests until then (no route, no key, dead host), with the reason.
+        waits_for_limit: it rests because of a limit; when limits change it may go on.
     """
 
     id: LineId
@@ -81,6 +82,7 @@ class Line:
     is_held: bool = False
     wait_until: datetime | None = None
     wait_reason: str = ""
+    waits_for_limit: bool = False
 
     @property
     def available(self) -> int:
@@ -121,12 +123,16 @@ class Line:
         self.due_again(due_at)
         self.count += 1
 
-    def rest(self, until: datetime, reason: str) -> None:
+    def rest(
+        self, until: datetime, reason: str, *, waits_for_limit: bool = False
+    ) -> None:
         """Let it rest until ``until``; people are told ``reason``."""
         self.wait_until = until
         self.wait_reason = reason
+        self.waits_for_limit = waits_for_limit
 
     def wake(self) -> None:
         """End a rest."""
         self.wait_until = None
         self.wait_reason = ""
+        self.waits_for_limit = False

@@ -46,6 +46,10 @@ class Router(Protocol):
         """Return the site, or a local reply that says why there is none."""
         ...
 
+    def forget(self) -> None:
+        """Work every site out anew: routes or profiles changed."""
+        ...
+
 
 class Permits(Protocol):
     """Says how many deliveries may leave now, and from which source."""

@@ -9,13 +9,10 @@ a few deliveries of each line carry the reply, the others keep their due time.
 """
 
 import asyncio
-import heapq
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import count
 from typing import Final
 
 from mailwright.accounts.directory import Directory
@@ -26,23 +23,20 @@ from mailwright.queue.feed import LaneFeed
 from mailwright.queue.line import Line
 from mailwright.queue.lookups import Lookups
 from mailwright.queue.ports import Courier, Router
-from mailwright.queue.retry import next_attempt_at
 from mailwright.queue.slots import Slots
+from mailwright.queue.timetable import Timetable
+from mailwright.queue.unreachable import Unreachable
 from mailwright.reply import Phase, Reply, local_reply
-from mailwright.site import Pipelining, Profile, Site, TlsDemand
+from mailwright.site import Site
 from mailwright.store.ports import StoreError
 
 logger = logging.getLogger(__name__)
 
-_NOWHERE: Final = Site(
-    "", (), (), Profile("", 1, 1, Pipelining.NONE, TlsDemand.NONE, (300.0,))
-)
-
-#: Deliveries of a line that carry the reply when their host cannot be reached.
-DEFER_AT_ONCE: Final = 50
 _FAULT: Final = local_reply(451, "4.3.0", "internal fault", Phase.CONNECT)
 #: How often to look whether outcomes can be written again.
 UNWRITTEN_PAUSE_S: Final = 1.0
+#: Lines that are woken before others get their turn.
+LINES_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +100,16 @@ class Scheduler:
         self._courier = courier
         self._directory = directory
         self._settings = settings
-        self._due: list[tuple[datetime, int, Line]] = []
-        self._due_at: dict[Line, datetime] = {}
-        self._entries = count()
+        self._parked: Timetable[Line] = Timetable()
         self._lanes: dict[tuple[str, PoolId], Lane] = {}
         self._lane_of: dict[LineId, Lane] = {}
         self._slots: Slots[Lane] = Slots(settings.connections)
-        self._refused: list[tuple[datetime, int, Lane]] = []
-        self._failures: OrderedDict[tuple[str, PoolId], int] = OrderedDict()
+        self._recalled: Timetable[Lane] = Timetable()
+        #: Lines that rest because of a limit.
+        self._limited: set[Line] = set()
+        self._unreachable = Unreachable(
+            tools, self, self._rested, lambda: self._settings.lanes_max
+        )
         self._lookups = Lookups()
         self._wake = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -137,7 +133,7 @@ class Scheduler:
     def statistics(self) -> SchedulerState:
         """Return how much is going on."""
         return SchedulerState(
-            len(self._due_at), len(self._lanes), self._slots.taken, len(self._lookups)
+            len(self._parked), len(self._lanes), self._slots.taken, len(self._lookups)
         )
 
     def on_due(self, line: Line) -> None:
@@ -153,13 +149,9 @@ class Scheduler:
         """Take ``line`` back until it is due."""
         if line.available <= 0 or line.is_held:
             return
-        ready_at = line.ready_at()
-        known = self._due_at.get(line)
-        if known is not None and known <= ready_at:
-            return
-        self._due_at[line] = ready_at
-        heapq.heappush(self._due, (ready_at, next(self._entries), line))
-        if self._due[0][2] is line:
+        if line.waits_for_limit:
+            self._limited.add(line)
+        if self._parked.put_earlier(line, line.ready_at()):
             self._wake.set()
 
     def hold(self, line: Line) -> None:
@@ -168,16 +160,42 @@ class Scheduler:
         self._withdraw(line)
 
     def release(self, line: Line) -> None:
-        """End the hold of ``line``."""
+        """End the hold of ``line``; what it rested for is looked at anew."""
         line.is_held = False
-        self.park(line)
+        self.restart(line)
 
     def restart(self, line: Line) -> None:
         """Let ``line`` begin anew: it is due earlier, or is in another pool."""
         self._withdraw(line)
+        self._wake_up(line)
+
+    async def reconsider(self) -> None:
+        """Ask again at once wherever a limit refused: limits changed, or the clock did.
+
+        What rests for another reason goes on resting. Yields to others on the way.
+        """
+        now = self._tools.clock.now()
+        for lane in list(self._lanes.values()):
+            lane.reconsider()
+            if lane in self._recalled:
+                self._recalled.put(lane, now)
+        self._wake.set()
+        limited, self._limited = list(self._limited), set()
+        for number, line in enumerate(limited, 1):
+            if line.waits_for_limit:
+                self._wake_up(line)
+            if number % LINES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        try:
+            await self._tools.settlement.recall()
+        except StoreError as error:
+            logger.warning("some mail keeps the time that it was put off to: %s", error)
+
+    def _wake_up(self, line: Line) -> None:
         line.wake()
+        self._limited.discard(line)
         # Its rest or its due time has moved: the entry of before is of no use.
-        self._due_at.pop(line, None)
+        self._parked.drop(line)
         self.park(line)
 
     def _withdraw(self, line: Line) -> None:
@@ -200,8 +218,15 @@ class Scheduler:
         self._lookups.remember(domain, site)
 
     def forget_sites(self) -> None:
-        """Ask the router anew for every line that starts from now on."""
+        """Ask the router anew for every line that starts from now on.
+
+        Lanes of before take nothing more; whoever calls restarts every line.
+        """
+        self._router.forget()
         self._lookups.forget()
+        for lane in list(self._lanes.values()):
+            self._forget(lane)
+            lane.retire()
 
     def lanes(self) -> list[Lane]:
         """Return the lanes there are, for people."""
@@ -209,7 +234,7 @@ class Scheduler:
 
     def failures(self, lane: Lane) -> int:
         """Return how often in a row the host of ``lane`` could not be reached."""
-        return self._failures.get((lane.site.key, lane.pool), 0)
+        return self._unreachable.failures(lane)
 
     def why_waiting(self, line: Line) -> Permit | None:
         """Return what was refused to all of the lane that ``line`` is in, if it was."""
@@ -280,6 +305,8 @@ class Scheduler:
         """Open a connection for ``lane`` if it may have one more."""
         if self._tasks is None or lane.is_connecting or not lane.wants_connection():
             return
+        if lane.is_retired:
+            return
         if self.is_stopping():
             if not lane.connections:
                 self._close(lane)  # or nobody would look at its lines afterwards
@@ -324,11 +351,8 @@ class Scheduler:
         until = lane.refused.until if lane.refused is not None else None
         if not lane.has_work or until is None:
             self._close(lane)
-        elif lane.recall_at != until:
-            lane.recall_at = until
-            heapq.heappush(self._refused, (until, next(self._entries), lane))
-            if self._refused[0][2] is lane:
-                self._wake.set()
+        elif self._recalled.put(lane, until):
+            self._wake.set()
 
     def _hand_out_slots(self) -> None:
         while not self.is_stopping():
@@ -343,47 +367,29 @@ class Scheduler:
             return UNWRITTEN_PAUSE_S
         now = self._tools.clock.now()
         self._hand_out_slots()
-        waits = [self._connect_refused(now), self._start_lines(now)]
-        # Wall time may be slewed: look again within a minute.
-        return min((each for each in waits if each is not None), default=None)
-
-    def _connect_refused(self, now: datetime) -> float | None:
-        """Ask again for lanes whose wait is over; return the seconds to the next."""
-        while self._refused:
-            until, _, lane = self._refused[0]
-            if until > now:
-                return min((until - now).total_seconds(), 60.0)
-            heapq.heappop(self._refused)
-            if lane.recall_at != until:
-                continue  # it was refused anew, or went away
-            lane.recall_at = None
+        for lane in list(self._recalled.take_due(now)):
             if lane.has_work or lane.connections:
                 self.connect(lane)
             else:
                 self._close(lane)
-        return None
+        self._start_lines(now)
+        waits = [self._recalled.wait_s(now), self._parked.wait_s(now)]
+        return min((each for each in waits if each is not None), default=None)
 
-    def _start_lines(self, now: datetime) -> float | None:
-        """Start every line that is due; return the seconds until the next one is."""
-        while self._due:
-            ready_at, _, line = self._due[0]
-            if ready_at > now and self._due_at.get(line) == ready_at:
-                return min((ready_at - now).total_seconds(), 60.0)
-            heapq.heappop(self._due)
-            if self._due_at.get(line) != ready_at:
-                continue  # it was parked again, for an earlier time
-            del self._due_at[line]
+    def _start_lines(self, now: datetime) -> None:
+        # What is parked again meanwhile waits for the next look.
+        for line in list(self._parked.take_due(now)):
             if line.ready_at() > now:
                 self.park(line)
             elif line.available > 0 and not line.is_held:
                 self._start(line)
-        return None
 
     def _start(self, line: Line) -> None:
         if self._stops(line, None):
             line.is_held = True
             return
         line.wake()
+        self._limited.discard(line)
         site = self._lookups.known(line.key.domain, self._tools.clock.steady())
         if site is not None:
             self._join(line, site)
@@ -404,7 +410,9 @@ class Scheduler:
                 if self.is_stopping():
                     self.park(line)
                 elif isinstance(answer, Reply):
-                    await self._unroutable(line, answer)
+                    await self._unreachable.domain_failed(
+                        line, answer, self._settings.retry
+                    )
                 else:
                     self._join(line, answer)
 
@@ -424,20 +432,6 @@ class Scheduler:
             lane = self._lanes[key] = Lane(site, line.key.pool, self._tools, self)
         self._lane_of[line.id] = lane
         lane.add(line)
-
-    async def _unroutable(self, line: Line, reply: Reply) -> None:
-        """Let a domain without a site end, or put off, what is due for it."""
-        profile = replace(_NOWHERE.profile, retry=self._settings.retry)
-        site = replace(_NOWHERE, profile=profile)
-        lane = Lane(site, line.key.pool, self._tools, self)
-        try:
-            while await lane.defer(line, reply, DEFER_AT_ONCE):
-                if not reply.is_permanent:
-                    break
-        except StoreError:
-            logger.exception("cannot claim")
-        if line.available > 0:
-            self._rest(line, reply, 1, self._settings.retry)
 
     async def _connection(self, lane: Lane, source: SourceId) -> None:
         reply: Reply | None = _FAULT
@@ -466,40 +460,17 @@ class Scheduler:
     async def _after_connection(
         self, lane: Lane, reply: Reply | None, *, was_asked: bool
     ) -> None:
-        key = (lane.site.key, lane.pool)
         if was_asked:
-            self._failures.pop(key, None)
+            self._unreachable.reached(lane)
         elif reply is not None and not lane.connections:
-            await self._rest_lane(lane, reply)
+            await self._unreachable.host_failed(lane, reply)
         self._hand_out_slots()
         if lane.has_work:
             self.connect(lane)
-        if not lane.connections and lane.recall_at is None:
+        if not lane.connections and lane not in self._recalled:
             self._close(lane)
 
-    async def _rest_lane(self, lane: Lane, reply: Reply) -> None:
-        """Let every line of a lane rest whose host cannot be reached."""
-        key = (lane.site.key, lane.pool)
-        failures = self._failures[key] = self._failures.pop(key, 0) + 1
-        while len(self._failures) > self._settings.lanes_max:
-            self._failures.popitem(last=False)
-        lane.release_strays()
-        for line in list(lane.lines):
-            if line not in lane.lines:
-                continue  # it was withdrawn meanwhile
-            lane.lines.remove(line)
-            try:
-                await lane.defer(line, reply, DEFER_AT_ONCE)
-            except StoreError:
-                logger.exception("cannot claim")
-            self._rest(line, reply, failures, lane.site.profile.retry)
-
-    def _rest(
-        self, line: Line, reply: Reply, failures: int, ladder: tuple[float, ...]
-    ) -> None:
-        now = self._tools.clock.now()
-        until = next_attempt_at(failures, ladder, now=now, jitter=0.5)
-        line.rest(until, str(reply))
+    def _rested(self, line: Line) -> None:
         self._lane_of.pop(line.id, None)
         self.park(line)
 
@@ -508,11 +479,14 @@ class Scheduler:
         key = (lane.site.key, lane.pool)
         if self._stopping or self._lanes.get(key) is not lane:
             return
-        del self._lanes[key]
-        lane.recall_at = None
-        self._slots.forget(lane.site.profile.provider, lane)
+        self._forget(lane)
         lane.release_strays()
         for line in lane.members:
             if self._lane_of.get(line.id) is lane:
                 del self._lane_of[line.id]
             self.park(line)
+
+    def _forget(self, lane: Lane) -> None:
+        del self._lanes[lane.site.key, lane.pool]
+        self._recalled.drop(lane)
+        self._slots.forget(lane.site.profile.provider, lane)

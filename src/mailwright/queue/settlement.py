@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from mailwright.attempt import Attempt, End, Outcome, Verdict
-from mailwright.clock import Clock, ClockTrust
+from mailwright.clock import Clock, ClockTrust, to_micros
 from mailwright.events.types import EventType
-from mailwright.ids import MessageId, SourceId
+from mailwright.ids import DeliveryId, MessageId, SourceId
 from mailwright.queue.content import Content
 from mailwright.queue.delivery import MOVES, State
 from mailwright.queue.in_flight import InFlight
@@ -23,10 +23,11 @@ from mailwright.queue.ports import Verdicts
 from mailwright.queue.reporting import Enclosure, Reporter
 from mailwright.queue.retry import next_attempt_at
 from mailwright.queue.settle import Claimed, Move, empty_parcel, move_of, unit_of
+from mailwright.queue.statements import LINE_DUE, MAKE_DUE_BEFORE
 from mailwright.queue.tally import Tally
 from mailwright.reply import Phase, Reply, local_reply
 from mailwright.store.ports import StoreError, StoreFullError, UnitStore
-from mailwright.store.statements import Unit, UnitResult
+from mailwright.store.statements import Step, Unit, UnitResult, Urgency
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 UNSIGNABLE_REST: Final = timedelta(minutes=5)
 #: How soon an outcome is written again that found no room on the disk.
 FULL_RETRY_S: Final = 1.0
+#: Deliveries that were put off and that :meth:`Settlement.recall` knows, at most.
+PUT_OFF_MAX: Final = 10_000
+_RECALL_SLICE: Final = 100
 NOT_OFFERED: Final = local_reply(450, "4.3.0", "not offered", Phase.CONNECT)
 _NO_VERDICT: Final = Verdict(Outcome.RETRY, "")
 
@@ -91,6 +95,8 @@ class Settlement:
         self._tally = tally or Tally()
         self._trust = trust or ClockTrust()
         self._reporter = reporter
+        #: When what was put off is due, the longest ago first.
+        self._put_off: dict[DeliveryId, tuple[Line, datetime]] = {}
         #: Outcomes that found no room; nothing is claimed while there are any.
         self.unwritten = 0
 
@@ -168,7 +174,10 @@ class Settlement:
         self.settle(claimed, attempt, source=claimed.source, ladder=(0.0,))
 
     def put_off(self, claimed: Claimed, until: datetime) -> None:
-        """Put a claimed delivery back that was never offered; it is due at ``until``."""
+        """Put a claimed delivery back that was never offered; it is due at ``until``.
+
+        Unless :meth:`recall` makes it due before.
+        """
         attempt = Attempt(empty_parcel(claimed), End.NOT_OFFERED, NOT_OFFERED)
         due_at = min(until, self._unhurried(claimed).expires_at)
         move = Move(State.QUEUED, due_at=due_at, counts=False)
@@ -182,6 +191,40 @@ class Settlement:
             now=self._clock.now(),
         )
         self._submit(unit, _Settled(claimed.line, move, "", claimed.source))
+        self._put_off[claimed.id] = claimed.line, due_at
+        if len(self._put_off) > PUT_OFF_MAX:
+            del self._put_off[next(iter(self._put_off))]
+
+    async def recall(self) -> None:
+        """Make due what was put off and waits still: what it waits for has changed.
+
+        Raises:
+            StoreError: some of it keeps its time.
+        """
+        now = self._clock.now()
+        waiting = [
+            (ident, line, due_at)
+            for ident, (line, due_at) in self._put_off.items()
+            if due_at > now
+        ]
+        self._put_off.clear()
+        for start in range(0, len(waiting), _RECALL_SLICE):
+            some = waiting[start : start + _RECALL_SLICE]
+            due = to_micros(now)
+            steps = (
+                Step(
+                    MAKE_DUE_BEFORE(
+                        delivery_id=ident, due=due, before=to_micros(due_at)
+                    ),
+                    (LINE_DUE(line_id=line.id, due=due),),
+                )
+                for ident, line, due_at in some
+            )
+            results = await self._store.run(Unit(tuple(steps), Urgency.BULK))
+            for (_, line, _), rows in zip(some, results, strict=True):
+                if rows:
+                    line.due_again(now)
+                    self._on_due(line)
 
     def _unhurried(self, claimed: Claimed) -> Claimed:
         """Return ``claimed`` as if it did not expire, while nothing may."""

@@ -257,6 +257,18 @@ MAKE_DUE = Query(
     .values(due_at=bindparam("due"))
     .returning(deliveries.c.id),
 )
+#: The same of one that is due at ``before`` still.
+MAKE_DUE_BEFORE = Query(
+    "make due before",
+    update(deliveries)
+    .where(
+        deliveries.c.id == bindparam("delivery_id"),
+        deliveries.c.state == _QUEUED,
+        deliveries.c.due_at == bindparam("before"),
+    )
+    .values(due_at=bindparam("due"))
+    .returning(deliveries.c.id),
+)
 
 #: What a session needs of a message beside the row of its delivery.
 MESSAGE_CONTENT = Query(

@@ -1,11 +1,12 @@
 """A change of the ways that mail takes reaches the lines that are under way."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from fakes.queueing import make_directory
-from mailwright.accounts.directory import Directory, Route, StreamClass
+from mailwright.accounts.directory import Directory, Route, StreamClass, ThrottleRule
 from mailwright.daemon.redirection import Redirection
 from mailwright.ids import CredentialId, PoolId, SendingDomainId, StreamId, TenantId
 from mailwright.queue.book import LineBook
@@ -32,6 +33,12 @@ class Scheduler:
     def restart(self, line: Line) -> None:
         self.told.append(line.key.domain)
 
+    async def reconsider(self) -> None:
+        self.told.append("reconsider")
+
+    def override(self, overrides: Mapping[str, Mapping[str, object]]) -> None:
+        self.told.append(f"override {' '.join(overrides)}")
+
 
 def key(domain: str) -> LineKey:
     return LineKey(
@@ -54,7 +61,7 @@ def redirected(*versions: Directory) -> list[str]:
         book.line_for(key(domain), START)
     in_force = [versions[0]]
 
-    redirection = Redirection(lambda: in_force[0], book, scheduler)
+    redirection = Redirection(lambda: in_force[0], book, scheduler, scheduler)
     for each in versions:
         in_force[0] = each
         asyncio.run(redirection.look())
@@ -66,6 +73,20 @@ def test_another_route_starts_every_line_anew_once() -> None:
     second = replace(first, version=2, routes={"*": ROUTE})
     told = redirected(first, second, second)
     assert told == ["forget", "a.example", "b.example"]
+
+
+def test_changed_limits_ask_again_and_start_nothing_anew() -> None:
+    first = make_directory()
+    limit = ThrottleRule(1, None, "9/h", frozenset(), ())
+    second = replace(first, version=2, throttles=(limit,))
+    assert redirected(first, second, second) == ["reconsider"]
+
+
+def test_a_changed_profile_is_there_before_lines_start_anew() -> None:
+    first = make_directory()
+    second = replace(first, version=2, provider_changes={"google": {"tls": "none"}})
+    told = redirected(first, second)
+    assert told == ["override google", "forget", "a.example", "b.example"]
 
 
 def test_a_change_of_anything_else_disturbs_nothing() -> None:
