@@ -1,6 +1,7 @@
 """What each room is told, taken from the node's settings. Pure but for certificates."""
 
 import ssl
+from typing import Final
 
 from mailwright.api.ports import ApiLimits
 from mailwright.config.listener import ListenerTls, SmtpListener
@@ -13,8 +14,9 @@ from mailwright.queue.intake import IntakeSettings
 from mailwright.queue.reporting import ReportSettings
 from mailwright.queue.scheduler import SchedulerSettings
 
-#: Lanes at once; lines beyond wait for one to go away.
-LANES_MAX = 20_000
+#: Lanes at once, 4 KB each, or twice as many as connections if these are more; lines
+#: beyond wait for one to go away.
+LANES_MAX: Final = 5_000
 
 
 def retry_ladder(settings: NodeSettings) -> tuple[float, ...]:
@@ -27,7 +29,7 @@ def scheduler_settings(settings: NodeSettings) -> SchedulerSettings:
     delivery = settings.delivery
     return SchedulerSettings(
         delivery.connections,
-        LANES_MAX,
+        max(LANES_MAX, 2 * delivery.connections),
         retry_ladder(settings),
         delivery.idle_connection.total_seconds(),
     )

@@ -66,6 +66,10 @@ class LaneOwner(Protocol):
         """Whether another lane waits for a connection: do not sit idle on yours."""
         ...
 
+    def idles(self, lane: "Lane", *, is_idle: bool) -> None:
+        """Note whether a connection of ``lane`` carries nothing."""
+        ...
+
     def is_stopping(self) -> bool:
         """Whether nothing new may be claimed."""
         ...
@@ -120,8 +124,9 @@ class Lane:
         self._halted = 0
         self._tools = tools
         self._owner = owner
-        self._idle: deque[asyncio.Future[bool]] = deque()
-        self._paused: deque[asyncio.Future[bool]] = deque()
+        # Few wait, and of lanes there are many: an empty deque takes 700 octets.
+        self._idle: list[asyncio.Future[bool]] = []
+        self._paused: list[asyncio.Future[bool]] = []
         #: Claimed deliveries whose first attempt was from another source.
         self._strays: dict[SourceId, deque[Claimed]] = {}
 
@@ -396,12 +401,13 @@ class Lane:
         for claimed in self._strays.pop(source):
             self._tools.settlement.put_off(claimed, until)
 
-    async def _pause(self, waiting: deque[asyncio.Future[bool]], most_s: float) -> bool:
+    async def _pause(self, waiting: list[asyncio.Future[bool]], most_s: float) -> bool:
         """Wait in ``waiting`` to be roused; false: time is over, or to be closed."""
         if self._owner.must_yield():
             return False
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         waiting.append(waiter)
+        self._owner.idles(self, is_idle=True)
         try:
             async with asyncio.timeout(most_s):
                 return await waiter
@@ -410,6 +416,8 @@ class Lane:
         finally:
             if waiter in waiting:
                 waiting.remove(waiter)
+            if not self._idle and not self._paused:
+                self._owner.idles(self, is_idle=False)
 
     async def _claim(
         self, line: Line, permit: Permit, source: SourceId
@@ -506,10 +514,10 @@ class Lane:
         self._owner.park(line)
 
 
-def _rouse(waiting: deque[asyncio.Future[bool]], *, carry_on: bool) -> bool:
+def _rouse(waiting: list[asyncio.Future[bool]], *, carry_on: bool) -> bool:
     """End one wait, if there is one; return whether there was."""
     while waiting:
-        waiter = waiting.popleft()
+        waiter = waiting.pop(0)
         if not waiter.done():
             waiter.set_result(carry_on)
             return True

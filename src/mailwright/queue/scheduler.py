@@ -13,11 +13,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from mailwright.accounts.directory import Directory
 from mailwright.ids import LineId, PoolId, SourceId
 from mailwright.permit import Permit
+from mailwright.queue.crowd import Crowd
 from mailwright.queue.dispatch import Lane, Tools
 from mailwright.queue.feed import LaneFeed
 from mailwright.queue.line import Line
@@ -35,8 +37,10 @@ logger = logging.getLogger(__name__)
 _FAULT: Final = local_reply(451, "4.3.0", "internal fault", Phase.CONNECT)
 #: How often to look whether outcomes can be written again.
 UNWRITTEN_PAUSE_S: Final = 1.0
-#: Lines that are woken before others get their turn.
+#: Lines that are started or woken before others get their turn: a few milliseconds.
 LINES_AT_ONCE: Final = 500
+#: When a line that found no room for a lane looks for it by itself.
+CROWDED_REST: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,9 @@ class Scheduler:
         self._parked: Timetable[Line] = Timetable()
         self._lanes: dict[tuple[str, PoolId], Lane] = {}
         self._lane_of: dict[LineId, Lane] = {}
+        self._crowd: Crowd[Line] = Crowd(settings.lanes_max)
+        #: Lanes with a connection that carries nothing.
+        self._idle: dict[Lane, None] = {}
         self._slots: Slots[Lane] = Slots(settings.connections)
         self._recalled: Timetable[Lane] = Timetable()
         #: Lines that rest because of a limit.
@@ -120,6 +127,7 @@ class Scheduler:
         """Take over new bounds; they act on what begins from now on."""
         self._settings = settings
         self._slots.limit = settings.connections
+        self._crowd.limit = settings.lanes_max
 
     def idle_s(self) -> float:
         """Return how long a connection without mail is kept, in seconds."""
@@ -263,6 +271,13 @@ class Scheduler:
         """Whether another lane waits for a connection that may have yours."""
         return self._slots.is_short
 
+    def idles(self, lane: Lane, *, is_idle: bool) -> None:
+        """Note whether a connection of ``lane`` carries nothing."""
+        if is_idle:
+            self._idle[lane] = None
+        else:
+            self._idle.pop(lane, None)
+
     def stop(self) -> None:
         """Claim nothing more; :meth:`run` returns when what is in flight has ended."""
         self._stopping = True
@@ -295,6 +310,9 @@ class Scheduler:
         while not self._stopping:
             self._wake.clear()
             pause = self._start_due()
+            if pause == 0:
+                await asyncio.sleep(0)  # there is more to start, and others to serve
+                continue
             try:
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
@@ -339,7 +357,7 @@ class Scheduler:
         provider = lane.site.profile.provider
         self._slots.wait(provider, lane)
         is_full = self._slots.taken >= self._slots.limit
-        for other in self._lanes.values():
+        for other in self._idle:
             is_of_use = is_full or other.site.profile.provider == provider
             if is_of_use and other.close_idle():
                 return
@@ -367,7 +385,7 @@ class Scheduler:
             return UNWRITTEN_PAUSE_S
         now = self._tools.clock.now()
         self._hand_out_slots()
-        for lane in list(self._recalled.take_due(now)):
+        for lane in list(islice(self._recalled.take_due(now), LINES_AT_ONCE)):
             if lane.has_work or lane.connections:
                 self.connect(lane)
             else:
@@ -378,7 +396,7 @@ class Scheduler:
 
     def _start_lines(self, now: datetime) -> None:
         # What is parked again meanwhile waits for the next look.
-        for line in list(self._parked.take_due(now)):
+        for line in list(islice(self._parked.take_due(now), LINES_AT_ONCE)):
             if line.ready_at() > now:
                 self.park(line)
             elif line.available > 0 and not line.is_held:
@@ -415,6 +433,8 @@ class Scheduler:
                     )
                 else:
                     self._join(line, answer)
+            # Answers that are known already must not keep the loop from others.
+            await asyncio.sleep(0)
 
     def _join(self, line: Line, site: Site) -> None:
         if self._stops(line, site.profile.provider):
@@ -423,12 +443,13 @@ class Scheduler:
         key = (site.key, line.key.pool)
         lane = self._lanes.get(key)
         if lane is None:
-            if len(self._lanes) >= self._settings.lanes_max:
-                line.rest(
-                    self._tools.clock.now() + timedelta(seconds=1), "too many lanes"
-                )
+            provider = site.profile.provider
+            if not self._crowd.has_room(provider):
+                line.rest(self._tools.clock.now() + CROWDED_REST, "too many lanes")
+                self._crowd.wait(provider, line)
                 self.park(line)
                 return
+            self._crowd.opened(provider)
             lane = self._lanes[key] = Lane(site, line.key.pool, self._tools, self)
         self._lane_of[line.id] = lane
         lane.add(line)
@@ -485,8 +506,13 @@ class Scheduler:
             if self._lane_of.get(line.id) is lane:
                 del self._lane_of[line.id]
             self.park(line)
+        while (waiting := self._crowd.next_waiter()) is not None:
+            if waiting.available > 0 and waiting.id not in self._lane_of:
+                self.restart(waiting)
+                return
 
     def _forget(self, lane: Lane) -> None:
         del self._lanes[lane.site.key, lane.pool]
         self._recalled.drop(lane)
+        self._crowd.closed(lane.site.profile.provider)
         self._slots.forget(lane.site.profile.provider, lane)
