@@ -8,10 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fakes.node_process import SERVE
 
-
-def under_strace(*options: str, command: Sequence[str] = SERVE) -> tuple[str, ...]:
+def under_strace(*options: str, command: Sequence[str]) -> tuple[str, ...]:
     """Return what the interpreter is told to run ``command`` under strace."""
     return (__file__, *options, "--", *command)
 

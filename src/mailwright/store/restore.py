@@ -21,6 +21,7 @@ from typing import Final
 
 from mailwright.store.backup import copy_synced, sync_folder
 from mailwright.store.check import clear_mark, is_lost, note_made
+from mailwright.store.log_kept import release_log
 from mailwright.store.manifest import (
     BODIES,
     DATABASE,
@@ -111,6 +112,7 @@ def put_in_place(
         replaced.mkdir(mode=0o700)
         for each in old:
             each.rename(replaced / each.name)
+        release_log(database)  # it went with its database
         sync_folder(replaced)
         sync_folder(state_dir)
     (prepared / BODIES).rename(state_dir / BODIES)

@@ -25,6 +25,7 @@ from mailwright.store.days import (
     drop_unit,
 )
 from mailwright.store.lock import LOCK_NAME, NodeLock
+from mailwright.store.log_kept import expect_log, refuse_lost_log, release_log
 from mailwright.store.migrate import migrate
 from mailwright.store.ports import Done, StoreError, StoreFailedError, UnitStore
 from mailwright.store.readers import Readers
@@ -143,6 +144,8 @@ class Store(UnitStore):
             )
             await writer.start()
             closing.push_async_callback(writer.close)
+            # The last connection takes the log with it.
+            closing.push_async_callback(asyncio.to_thread, release_log, settings.path)
             # Opened after the writer and closed before it: a reader must find the
             # write-ahead log in place, and must not be the one that removes it.
             readers = await asyncio.to_thread(
@@ -272,13 +275,16 @@ def _lock_paths(settings: StoreSettings) -> list[Path]:
 def _open_database(settings: StoreSettings, clock: Clock) -> tuple[Opened, Start]:
     """Migrate, connect, record the start; runs on the store thread."""
     refuse_lost(settings.path)
+    refuse_lost_log(settings.path)
     try:
         migrate(settings.path)
         connection = open_writer(settings.path)
         try:
             start = record_start(connection, settings.node, now=clock.now())
             note_made(settings.path)
+            expect_log(settings.path)
         except BaseException:
+            release_log(settings.path)
             connection.close()
             raise
     except sqlite3.Error as error:

@@ -85,7 +85,9 @@ def run_until_killed(folder: Path, die_after: int, mode: str = "honest") -> Died
 
 
 def stored(folder: Path) -> set[int]:
-    with closing(sqlite3.connect(folder / "mailwright.db")) as connection:
+    # Read-only: closing must not take the log away from the next start.
+    uri = f"{(folder / 'mailwright.db').as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         return {number for (number,) in connection.execute("SELECT id FROM tenants")}
 
