@@ -21,6 +21,7 @@ from mailwright.cli.queue_text import (
     table_lines,
 )
 from mailwright.cli.selecting import Selection, given_of, selecting
+from mailwright.queue.state_page import state_page
 
 queue_app = typer.Typer(
     help="What waits, and what to do with it.", no_args_is_help=True
@@ -108,6 +109,12 @@ def list_holds(settings: SettingsOption, as_json: JsonOption = False) -> None:
         return
     for hold in found:
         print(hold_text(hold))
+
+
+@queue_app.command("states")
+def states() -> None:
+    """Print the page about states of a delivery as Markdown."""
+    print(state_page(), end="")
 
 
 @queue_app.command("hold")
