@@ -59,7 +59,7 @@ class StopsOut:
 
 def stopping_router(stopping: Stopping, identify: Identify) -> APIRouter:
     """Return the routes that stop all mail and release it."""
-    router = APIRouter(tags=["queue"])
+    router = APIRouter(tags=["stops"])
     operator = Depends(identify)
 
     @router.get(STOP_ALL, summary="Is all mail stopped?", responses=_REFUSALS)

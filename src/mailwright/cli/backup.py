@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from mailwright.config.problems import printable
 from mailwright.daemon.restoring import Restored, back_up, restore
 from mailwright.store.manifest import Manifest
 
+#: The node's threads go before a backup.
+_NICENESS: Final = 10
 #: How often it is told how far it is.
 _TOLD_EVERY_S: Final = 1.0
 
@@ -39,6 +42,7 @@ def backup_command(
     """
     with command_errors(), _system_errors():
         node = load_node(settings)
+        os.nice(_NICENESS)
         manifest = back_up(node, folder, SystemClock(), _teller())
     if as_json:
         print(json.dumps(asdict(manifest)))

@@ -45,8 +45,8 @@ PAGES: Final = 256
 #: After each, the disk is left to the node for as long as it took, at most this.
 REST_MAX_S: Final = 0.05
 #: Octets that the system may hold back before they are written out: so that no sync of
-#: the node finds a gigabyte of ours in its way.
-_SYNC_EVERY: Final = 16 << 20
+#: the node finds much of ours in its way.
+_SYNC_EVERY: Final = 4 << 20
 _PAGE_OCTETS: Final = 4096
 _SNAPSHOTS: Final = 10
 #: Links that are made on the disk of the bodies when the backup goes to another one; the

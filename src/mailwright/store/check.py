@@ -147,11 +147,10 @@ class QuickCheck:
         checked = Checked()
         with closing(open_reader(self._database)) as connection:
             self._connection = connection
-            # What one step of SQLite's machine cannot be told, the next one is.
-            connection.set_progress_handler(self._stopped.is_set, _STEPS)
             try:
                 for name in _tables(connection, checked):
                     began_at = perf_counter()
+                    self._limit(connection, began_at + self._table_limit_s)
                     limit = threading.Timer(self._table_limit_s, connection.interrupt)
                     limit.daemon = True
                     limit.start()
@@ -165,6 +164,17 @@ class QuickCheck:
             finally:
                 self._connection = None
         return checked
+
+    def _limit(self, connection: sqlite3.Connection, end: float) -> None:
+        """Let a look end at ``end``, or when it is to stop, between two steps.
+
+        Beside it stands an interrupt, which reaches a long step as well.
+        """
+
+        def is_over() -> bool:
+            return self._stopped.is_set() or perf_counter() > end
+
+        connection.set_progress_handler(is_over, _STEPS)
 
     def stop(self) -> None:
         """Let :meth:`look` return soon; call it from any thread."""

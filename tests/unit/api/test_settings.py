@@ -44,6 +44,9 @@ from mailwright.queue.stopping import Stopping
 from mailwright.store.store import Store
 
 ROUTES = [
+    ("GET", "/v1/stop-all"),
+    ("POST", "/v1/stop-all"),
+    ("POST", "/v1/release-all"),
     ("GET", "/v1/settings"),
     ("PUT", "/v1/settings"),
     ("GET", "/v1/settings/log"),
@@ -202,7 +205,7 @@ def test_every_route_for_operators_is_in_the_list(node: NodeFolder) -> None:
             (method.upper(), path)
             for path, methods in document["paths"].items()
             for method, each in methods.items()
-            if {"settings", "credentials", "sending domains"}
+            if {"settings", "credentials", "sending domains", "stops"}
             & set(each.get("tags", ()))
         }
         listed = {
