@@ -61,6 +61,8 @@ nameservers = ["127.0.0.1"]
 port = 9
 """
 _SETUP = """\
+allowed_networks = ["127.0.0.0/8"]
+
 [[tenant]]
 name = "house"
 
@@ -113,6 +115,12 @@ selector = "s1"
 key_file = "s1.pem"
 proof = "dns"
 """
+_ROUTE = """
+[[route]]
+domain = "{domain}"
+next_hop = "127.0.0.1:{port}"
+tls = "none"
+"""
 _CREDENTIAL = """
 [[credential]]
 tenant = "{tenant}"
@@ -128,10 +136,13 @@ def key_of(name: str) -> str:
     return f"mw_{name}_" + hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
-def write_two_tenants(folder: Path, *, with_rival: bool = True) -> Path:
+def write_two_tenants(
+    folder: Path, *, with_rival: bool = True, routes: Mapping[str, int] | None = None
+) -> Path:
     """Write a node's files; return the first one.
 
-    The operator's credential has to be some tenant's: the rival's, if there is one.
+    Mail to the domains of ``routes`` goes to these ports of this machine. The operator's
+    credential has to be some tenant's: the rival's, if there is one.
     """
     (folder / "s1.pem").write_bytes(dkim_pem())
     text = _SETUP
@@ -142,6 +153,8 @@ def write_two_tenants(folder: Path, *, with_rival: bool = True) -> Path:
             text += _credential(tenant, f"{tenant}-{name}", scopes)
     owner = "rival" if with_rival else "house"
     text += _credential(owner, f"{owner}-operator", frozenset({Scope.OPERATE}))
+    for domain, port in (routes or {}).items():
+        text += _ROUTE.format(domain=domain, port=port)
     (folder / "setup.toml").write_text(text)
     settings = folder / "node.toml"
     settings.write_text(_NODE)

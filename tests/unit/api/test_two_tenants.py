@@ -6,16 +6,17 @@ of nobody, take the same statements with as many rows, and change nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 import pytest
 from fastapi import APIRouter
 from sqlalchemy import bindparam, select
 
+from fakes.route_cases import KINDS, OPERATE, ROUTES, UNLISTED, Case, get, raw
 from fakes.two_tenants import (
     GONE,
     IDEMPOTENCY_KEY,
@@ -29,7 +30,7 @@ from fakes.two_tenants import (
     two_tenants,
     uncounted,
 )
-from mailwright.accounts.directory import Directory, Scope
+from mailwright.accounts.directory import Directory
 from mailwright.api.app import create_operator_app
 from mailwright.api.problems import Kind, ProblemError
 from mailwright.api.queue_view import Asking
@@ -42,326 +43,6 @@ from mailwright.queue.tables import deliveries
 from mailwright.store.statements import Query
 
 pytestmark = pytest.mark.slow
-
-SEND, READ = frozenset({Scope.SEND}), frozenset({Scope.READ})
-OPERATE = frozenset({Scope.OPERATE})
-MANAGE = frozenset({Scope.MANAGE, Scope.OPERATE})
-#: Kinds of credentials of one tenant; the operator's beside them.
-KINDS = tuple(SCOPES)
-#: Parts of a selection that are names: there is no such one, or there is.
-NAMES = ("tenant", "stream", "pool")
-#: Parts that may be given for a list or an operation on what waits.
-PARTS = (*NAMES, "line", "message", "delivery")
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A question about one thing, by its name or id.
-
-    Attributes:
-        of: which thing (see ``fakes.two_tenants.Side``).
-        ask: makes the question about what has that name or id.
-        nothing: the status when there is no such thing for the asker.
-        prove: makes the question about an own thing, if it is to be another one; an own
-            thing must be answered otherwise, or nothing was asked.
-    """
-
-    of: str
-    ask: Callable[[str], Ask]
-    nothing: int = 404
-    prove: Callable[[str], Ask] | None = None
-
-
-@dataclass(frozen=True)
-class Case:
-    """How a route is tried.
-
-    Attributes:
-        opens: a key with one of these scopes gets in; ``None``: it takes no key.
-        plain: a request that names nothing, or something own.
-        is_read: it changes nothing.
-    """
-
-    opens: frozenset[Scope] | None
-    plain: Callable[[Side], Ask]
-    probes: Sequence[Probe] = ()
-    is_read: bool = False
-
-
-def get(path: str, **params: str) -> Ask:
-    return Ask("GET", path, params)
-
-
-def selecting(name: str, **selection: str) -> Ask:
-    body: dict[str, Any] = {"selection": selection}
-    if name in {"hold", "cancel"}:
-        body["reason"] = "try"
-    if name == "move":
-        body["to_pool"] = "main"
-    return Ask("POST", f"/v1/queue/{name}", json=body)
-
-
-def counting(ask: Ask) -> Ask:
-    return replace(ask, json={**ask.json, "dry_run": True})
-
-
-def selectors(name: str, *parts: str) -> list[Probe]:
-    """Return a probe for each part of a selection; own mail is only counted."""
-
-    def probe(of: str) -> Probe:
-        part = of if of in {*NAMES, "line"} else "id"
-
-        def ask(value: str) -> Ask:
-            return selecting(name, **{part: value})
-
-        status = 422 if of in NAMES else 200
-        return Probe(of, ask, status, lambda value: counting(ask(value)))
-
-    return [probe(of) for of in parts]
-
-
-def filters(path: str, *parts: str) -> list[Probe]:
-    """Return a probe for each parameter; 200 with nothing in it unless told."""
-
-    def probe(of: str) -> Probe:
-        part = of if of in {*NAMES, "line"} else "id"
-        status = 422 if of in NAMES else 200
-        return Probe(of, lambda value: get(path, **{part: value}), status)
-
-    return [probe(of) for of in parts]
-
-
-def composed(**members: str) -> Ask:
-    return Ask("POST", "/v1/messages", json=message(Side("ours"), GONE, **members))
-
-
-def raw(author: str = "a@ours.example", field: str = "") -> Ask:
-    """Return a whole message with one more field."""
-    content = f"From: {author}\r\nSubject: x\r\n{field}\r\nhello\r\n"
-    return Ask(
-        "POST",
-        "/v1/messages",
-        {"rcpt": GONE},
-        content=content.encode(),
-        headers={"Content-Type": "message/rfc822"},
-    )
-
-
-def controlled(name: str) -> Callable[[str], Ask]:
-    return lambda value: raw(field=f"X-Mailwright-{name}: {value}\r\n")
-
-
-SETTINGS, QUEUE = "/v1/settings", "/v1/queue"
-ROUTES: Mapping[tuple[str, str], Case] = {
-    ("POST", "/v1/messages"): Case(
-        SEND,
-        lambda side: Ask("POST", "/v1/messages", json=message(side, GONE)),
-        [
-            Probe("domain", lambda value: composed(**{"from": f"a@{value}"}), 422),
-            Probe("unproven", lambda value: composed(**{"from": f"a@{value}"}), 422),
-            Probe("stream", lambda value: composed(stream=value), 422),
-            Probe("domain", lambda value: raw(f"a@{value}"), 422),
-            Probe("stream", controlled("Stream"), 422),
-            Probe("pool", controlled("Pool"), 422),
-        ],
-    ),
-    ("GET", "/v1/messages/{id}"): Case(
-        READ,
-        lambda side: get(f"/v1/messages/{side['message']}"),
-        [
-            Probe(of, lambda value: get(f"/v1/messages/{value}"))
-            for of in ("message", "final message")
-        ],
-        is_read=True,
-    ),
-    ("GET", "/v1/events"): Case(
-        READ,
-        lambda side: get("/v1/events"),
-        [
-            Probe(of, lambda value: get("/v1/events", message=value), 200)
-            for of in ("message", "final message")
-        ],
-        is_read=True,
-    ),
-    ("GET", "/healthz"): Case(None, lambda side: get("/healthz"), is_read=True),
-    ("GET", "/readyz"): Case(None, lambda side: get("/readyz"), is_read=True),
-    ("GET", "/metrics"): Case(None, lambda side: get("/metrics")),
-    ("GET", QUEUE): Case(
-        MANAGE,
-        lambda side: get(QUEUE, by="stream"),
-        filters(QUEUE, *PARTS),
-        is_read=True,
-    ),
-    ("GET", f"{QUEUE}/lines"): Case(
-        MANAGE,
-        lambda side: get(f"{QUEUE}/lines"),
-        filters(f"{QUEUE}/lines", *PARTS),
-        is_read=True,
-    ),
-    ("GET", f"{QUEUE}/deliveries"): Case(
-        MANAGE,
-        lambda side: get(f"{QUEUE}/deliveries", tenant=side.tenant),
-        filters(f"{QUEUE}/deliveries", *PARTS),
-        is_read=True,
-    ),
-    ("GET", "/v1/queue/{ident}"): Case(
-        MANAGE,
-        lambda side: get(f"/v1/queue/{side['message']}"),
-        [
-            Probe(of, lambda value: get(f"/v1/queue/{value}"))
-            for of in ("message", "delivery")
-        ],
-        is_read=True,
-    ),
-    ("GET", "/v1/holds"): Case(MANAGE, lambda side: get("/v1/holds"), is_read=True),
-    ("POST", "/v1/queue/hold"): Case(
-        MANAGE,
-        lambda side: counting(selecting("hold", domain=side["held"])),
-        selectors("hold", *PARTS),
-    ),
-    ("POST", "/v1/queue/release"): Case(
-        MANAGE,
-        lambda side: counting(selecting("release", domain=side["held"])),
-        [
-            *selectors("release", *NAMES),
-            Probe(
-                "hold",
-                lambda value: Ask("POST", "/v1/queue/release", json={"hold": value}),
-                prove=lambda value: Ask(
-                    "POST", "/v1/queue/release", json={"hold": value, "dry_run": True}
-                ),
-            ),
-        ],
-    ),
-    ("POST", "/v1/queue/retry"): Case(
-        MANAGE,
-        lambda side: counting(selecting("retry", domain=side["held"])),
-        selectors("retry", *PARTS),
-    ),
-    ("POST", "/v1/queue/cancel"): Case(
-        MANAGE,
-        lambda side: counting(selecting("cancel", domain=side["held"])),
-        selectors("cancel", *PARTS),
-    ),
-    ("POST", "/v1/queue/move"): Case(
-        OPERATE,
-        lambda side: counting(selecting("move", domain=side["held"])),
-        [
-            Probe("line", lambda value: selecting("move", line=value), 403),
-            Probe(
-                "pool",
-                lambda value: Ask(
-                    "POST",
-                    "/v1/queue/move",
-                    json={"selection": {"tenant": "ours"}, "to_pool": value},
-                ),
-                403,
-            ),
-        ],
-    ),
-    ("GET", "/v1/lanes"): Case(OPERATE, lambda side: get("/v1/lanes"), is_read=True),
-    ("GET", "/v1/explain"): Case(
-        OPERATE,
-        lambda side: get("/v1/explain", what=side["message"]),
-        [
-            Probe(of, lambda value: get("/v1/explain", what=value), 403)
-            for of in ("message", "delivery", "held")
-        ],
-        is_read=True,
-    ),
-    ("GET", SETTINGS): Case(OPERATE, lambda side: get(SETTINGS), is_read=True),
-    ("PUT", SETTINGS): Case(
-        OPERATE,
-        lambda side: Ask("PUT", SETTINGS, {"dry_run": "true"}, {"settings": {}}),
-        [
-            Probe(
-                "tenant",
-                lambda value: Ask(
-                    "PUT", SETTINGS, json={"settings": {"tenant": [{"name": value}]}}
-                ),
-                403,
-            )
-        ],
-    ),
-    ("GET", f"{SETTINGS}/log"): Case(
-        OPERATE, lambda side: get(f"{SETTINGS}/log"), is_read=True
-    ),
-    ("GET", f"{SETTINGS}/log/{{version}}"): Case(
-        OPERATE, lambda side: get(f"{SETTINGS}/log/1"), is_read=True
-    ),
-    ("GET", "/v1/credentials"): Case(
-        OPERATE, lambda side: get("/v1/credentials"), is_read=True
-    ),
-    ("POST", "/v1/credentials"): Case(
-        OPERATE,
-        lambda side: Ask("POST", "/v1/credentials", json={"name": "Not A Name"}),
-        [
-            Probe(
-                "tenant",
-                lambda value: Ask(
-                    "POST",
-                    "/v1/credentials",
-                    json={"name": "mine", "tenant": value, "stream": "news"},
-                ),
-                403,
-            ),
-            Probe(
-                "credential",
-                lambda value: Ask("POST", "/v1/credentials", json={"name": value}),
-                403,
-            ),
-        ],
-    ),
-    ("POST", "/v1/credentials/{name}/secret"): Case(
-        OPERATE,
-        lambda side: Ask("POST", "/v1/credentials/nobody/secret"),
-        [
-            Probe(
-                "credential",
-                lambda value: Ask("POST", f"/v1/credentials/{value}/secret"),
-                403,
-            )
-        ],
-    ),
-    ("DELETE", "/v1/credentials/{name}"): Case(
-        OPERATE,
-        lambda side: Ask("DELETE", "/v1/credentials/nobody"),
-        [
-            Probe(
-                "credential",
-                lambda value: Ask("DELETE", f"/v1/credentials/{value}"),
-                403,
-            )
-        ],
-    ),
-    ("POST", "/v1/sending-domains/check"): Case(
-        OPERATE,
-        lambda side: Ask(
-            "POST", "/v1/sending-domains/check", {"domain": side["unproven"]}
-        ),
-        [
-            Probe(
-                of,
-                lambda value: Ask(
-                    "POST", "/v1/sending-domains/check", {"domain": value}
-                ),
-                403,
-            )
-            for of in ("domain", "unproven")
-        ],
-    ),
-    ("GET", "/v1/stop-all"): Case(
-        OPERATE, lambda side: get("/v1/stop-all"), is_read=True
-    ),
-    ("POST", "/v1/stop-all"): Case(
-        OPERATE, lambda side: Ask("POST", "/v1/stop-all", json={"reason": "x"})
-    ),
-    ("POST", "/v1/release-all"): Case(
-        OPERATE, lambda side: Ask("POST", "/v1/release-all")
-    ),
-}
-#: Routes that are not in the document: the document itself and its page.
-UNLISTED = {"/openapi.json", "/docs", "/docs/docs.css", "/docs/docs.js"}
 
 
 def drive(
@@ -377,7 +58,10 @@ def drive(
 # --- what is looked for; each function returns what it found wrong -------------------
 
 
-async def uncovered(world: World) -> list[str]:
+Cases: TypeAlias = Mapping[tuple[str, str], Case]
+
+
+async def uncovered(world: World, cases: Cases = ROUTES) -> list[str]:
     """Return routes without a case, cases without a route, and what is not listed."""
     document = await world.ask(get("/openapi.json"), None)
     listed = {
@@ -391,8 +75,8 @@ async def uncovered(world: World) -> list[str]:
         if not _is_listed(route, listed)
     }
     return [
-        *(f"{method} {path} has no case" for method, path in listed - ROUTES.keys()),
-        *(f"{method} {path} is no route" for method, path in ROUTES.keys() - listed),
+        *(f"{method} {path} has no case" for method, path in listed - cases.keys()),
+        *(f"{method} {path} is no route" for method, path in cases.keys() - listed),
         *(f"{path} is not in the document" for path in unlisted ^ UNLISTED),
     ]
 
@@ -447,12 +131,12 @@ class Watch:
         return seen
 
 
-async def tell_tales(world: World) -> list[str]:
+async def tell_tales(world: World, cases: Cases = ROUTES) -> list[str]:
     """Try each probe; return where the other's thing is told from nothing."""
     found: list[str] = []
     watch = Watch(world)
     before = world.state_of(world.rival)
-    for (method, path), case in ROUTES.items():
+    for (method, path), case in cases.items():
         for probe in case.probes:
             name = f"{method} {path} by {probe.of}"
             foreign, empty = world.rival[probe.of], NEVER[probe.of]
@@ -496,13 +180,13 @@ def _told(answer: httpx.Response, asked: str) -> tuple[int, str, dict[str, str]]
     return answer.status_code, text, headers
 
 
-async def overheard(world: World) -> list[str]:
+async def overheard(world: World, cases: Cases = ROUTES) -> list[str]:
     """Ask each route that only reads, with each kind; return what is of the rival."""
     await world.ask(
         Ask("POST", "/v1/stop-all", json={"reason": "rival floods"}), world.operator
     )
     found = []
-    for case in ROUTES.values():
+    for case in cases.values():
         for kind in (*KINDS, None):
             if case.is_read:
                 by = None if kind is None else f"ours-{kind}"
@@ -726,7 +410,7 @@ def test_the_operators_socket_lets_no_address_in(tmp_path: Path) -> None:
 Patch = pytest.MonkeyPatch
 
 
-def _of_anyone(patch: Patch, _: World) -> None:
+def _of_anyone(patch: Patch) -> None:
     """Show a message to whoever knows its id."""
     shown = NodeReading.message
 
@@ -740,7 +424,7 @@ def _of_anyone(patch: Patch, _: World) -> None:
     patch.setattr(NodeReading, "message", message)
 
 
-def _read_before_refused(patch: Patch, _: World) -> None:
+def _read_before_refused(patch: Patch) -> None:
     shown = NodeReading.message
 
     async def message(self: NodeReading, tenant: Any, ident: Any) -> Any:
@@ -750,7 +434,7 @@ def _read_before_refused(patch: Patch, _: World) -> None:
     patch.setattr(NodeReading, "message", message)
 
 
-def _refused_otherwise(patch: Patch, _: World) -> None:
+def _refused_otherwise(patch: Patch) -> None:
     """Say of another's message that it may not be seen."""
     shown = NodeReading.message
 
@@ -764,21 +448,21 @@ def _refused_otherwise(patch: Patch, _: World) -> None:
     patch.setattr(NodeReading, "message", message)
 
 
-def _everyones_events(patch: Patch, _: World) -> None:
+def _everyones_events(patch: Patch) -> None:
     def anyones(tenant: Any, *more: Any) -> Filter:
         return Filter(None, *more)
 
     patch.setattr("mailwright.daemon.reading.Filter", anyones)
 
 
-def _as_operator(patch: Patch, _: World) -> None:
+def _as_operator(patch: Patch) -> None:
     def operator(author: str, _tenant: Any = None) -> Asking:
         return Asking(author)
 
     patch.setattr("mailwright.api.operations.Asking", operator)
 
 
-def _read_and_left_out(patch: Patch, _: World) -> None:
+def _read_and_left_out(patch: Patch) -> None:
     """Read another's deliveries and drop them."""
     columns = (deliveries.c.line, deliveries.c.state, deliveries.c.due_at)
     query = Query(
@@ -790,13 +474,13 @@ def _read_and_left_out(patch: Patch, _: World) -> None:
     patch.setattr("mailwright.queue.choosing.UNSETTLED_OF_MESSAGE", query)
 
 
-def _any_pool(patch: Patch, _: World) -> None:
+def _any_pool(patch: Patch) -> None:
     patch.setattr(
         Directory, "pool_for", lambda self, _tenant, name: self.pools_by_name.get(name)
     )
 
 
-def _any_domain(patch: Patch, _: World) -> None:
+def _any_domain(patch: Patch) -> None:
     patch.setattr(
         Directory,
         "sending_domain_for",
@@ -804,7 +488,7 @@ def _any_domain(patch: Patch, _: World) -> None:
     )
 
 
-def _known_unproven(patch: Patch, _: World) -> None:
+def _known_unproven(patch: Patch) -> None:
     patch.setattr(
         Directory,
         "unproven_domain_for",
@@ -812,62 +496,68 @@ def _known_unproven(patch: Patch, _: World) -> None:
     )
 
 
-def _said_by_whom(patch: Patch, _: World) -> None:
+def _said_by_whom(patch: Patch) -> None:
     patch.setattr(Hold, "for_tenant", lambda self, _tenant: self)
 
 
-def _new_route(_: Patch, world: World) -> None:
-    router = APIRouter()
-
-    @router.get("/v1/new")
-    async def get_new() -> str:
-        return "new"
-
-    world.app.include_router(router)
-
-
-def _hidden_route(_: Patch, world: World) -> None:
-    router = APIRouter(include_in_schema=False)
-
-    @router.get("/v1/hidden")
-    async def get_hidden() -> str:
-        return "hidden"
-
-    world.app.include_router(router)
+MESSAGE, EVENTS = "/v1/messages/{id}", "/v1/events"
+SUBMIT, QUEUE = "/v1/messages", "/v1/queue"
+Check: TypeAlias = Callable[[World, Cases], Awaitable[list[str]]]
 
 
 @pytest.mark.parametrize(
-    ("leak", "check", "found"),
+    ("leak", "check", "at", "found"),
     [
-        (_of_anyone, tell_tales, "GET /v1/messages/{id}"),
-        (_read_before_refused, tell_tales, "open deliveries"),
-        (_refused_otherwise, tell_tales, "GET /v1/messages/{id}"),
-        (_everyones_events, overheard, "GET /v1/events"),
-        (_everyones_events, tell_tales, "GET /v1/events"),
-        (_as_operator, overheard, "GET /v1/queue"),
-        (_as_operator, tell_tales, "deliveries of the rival changed"),
-        (_read_and_left_out, tell_tales, "unsettled of message"),
-        (_any_pool, tell_tales, "POST /v1/messages by pool"),
-        (_any_domain, tell_tales, "POST /v1/messages by domain"),
-        (_known_unproven, tell_tales, "POST /v1/messages by unproven"),
-        (_said_by_whom, overheard, "GET /v1/queue/lines"),
-        (_said_by_whom, overheard, "GET /v1/messages/msg_"),
-        (_as_operator, tell_tales, "holds of the rival changed"),
-        (_new_route, uncovered, "GET /v1/new has no case"),
-        (_hidden_route, uncovered, "/v1/hidden is not in the document"),
+        (_of_anyone, tell_tales, MESSAGE, f"GET {MESSAGE}"),
+        (_read_before_refused, tell_tales, MESSAGE, "open deliveries"),
+        (_refused_otherwise, tell_tales, MESSAGE, f"GET {MESSAGE}"),
+        (_everyones_events, overheard, EVENTS, f"GET {EVENTS}"),
+        (_everyones_events, tell_tales, EVENTS, f"GET {EVENTS}"),
+        (_as_operator, overheard, QUEUE, f"GET {QUEUE}"),
+        (_as_operator, tell_tales, f"{QUEUE}/cancel", "deliveries of the rival"),
+        (_as_operator, tell_tales, f"{QUEUE}/release", "holds of the rival changed"),
+        (_read_and_left_out, tell_tales, f"{QUEUE}/{{ident}}", "unsettled of message"),
+        (_any_pool, tell_tales, SUBMIT, f"POST {SUBMIT} by pool"),
+        (_any_domain, tell_tales, SUBMIT, f"POST {SUBMIT} by domain"),
+        (_known_unproven, tell_tales, SUBMIT, f"POST {SUBMIT} by unproven"),
+        (_said_by_whom, overheard, f"{QUEUE}/lines", f"GET {QUEUE}/lines"),
+        (_said_by_whom, overheard, MESSAGE, f"GET {SUBMIT}/msg_"),
     ],
 )
 def test_a_planted_leak_is_found(
     tmp_path: Path,
-    leak: Callable[[Patch, World], None],
-    check: Callable[[World], Awaitable[list[str]]],
+    leak: Callable[[Patch], None],
+    check: Check,
+    at: str,
     found: str,
 ) -> None:
     async def test(world: World) -> None:
+        cases = {route: case for route, case in ROUTES.items() if route[1] == at}
         with pytest.MonkeyPatch.context() as patch:
-            leak(patch, world)
-            complaints = await check(world)
+            leak(patch)
+            complaints = await check(world, cases)
         assert any(found in each for each in complaints), complaints
+
+    drive(tmp_path, test)
+
+
+def test_a_route_that_has_no_case_is_found(tmp_path: Path) -> None:
+    async def answer() -> str:
+        return "new"
+
+    async def test(world: World) -> None:
+        listed, hidden = APIRouter(), APIRouter(include_in_schema=False)
+        listed.add_api_route("/v1/new", answer)
+        hidden.add_api_route("/v1/hidden", answer)
+        world.app.include_router(listed)
+        world.app.include_router(hidden)
+        assert set(await uncovered(world)) == {
+            "GET /v1/new has no case",
+            "/v1/hidden is not in the document",
+        }
+        gone = ("GET", "/v1/gone")
+        cases = {**ROUTES, gone: ROUTES["GET", "/healthz"]}
+        assert "GET /v1/gone is no route" in await uncovered(world, cases)
 
     drive(tmp_path, test)
 
