@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 
-from fakes.node_process import NodeProcess, query, query_days, write_node
+from fakes.node_process import Hop, NodeProcess, query, query_days, write_node
+from fakes.scripted_receiver import SILENCE, ScriptedReceiver
+from fakes.scripted_receiver import Behaviour as Silence
 from fakes.submitting import (
     Book,
     HttpClient,
@@ -20,7 +23,7 @@ from fakes.submitting import (
     SmtpClient,
     submit_all,
 )
-from mailwright.daemon.lifecycle import Exit
+from mailwright.daemon.lifecycle import DOORS_CLOSE_S, FLIGHTS_END_S, Exit
 from mailwright.queue.delivery import State
 from mailwright.sandbox.behaviour import Behaviour
 from mailwright.sandbox.inbox import InboxSettings
@@ -29,6 +32,9 @@ from mailwright.sandbox.internet import Internet, SandboxDomain
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(240)]
 
 DEADLINE_S = 60.0
+#: A stop takes no longer, whatever receivers do; and what a busy machine adds.
+STOP_BOUND_S = DOORS_CLOSE_S + FLIGHTS_END_S
+STARTLED_S = 10.0
 
 
 def letters(prefix: str, domain: str = "a.example") -> list[Letter]:
@@ -107,6 +113,29 @@ def test_a_stop_under_load_finishes_what_is_under_way(tmp_path: Path) -> None:
             assert net.inbox.totals.duplicates == 0
             events = query_days(settings, "events", "type, data")
             assert not [each for each in events if "duplicate" in "".join(each)]
+
+    asyncio.run(main())
+
+
+def test_a_stop_settles_what_a_silent_receiver_never_answers(tmp_path: Path) -> None:
+    async def main() -> None:
+        silent = Silence(replies={".": SILENCE})
+        async with ScriptedReceiver(silent) as receiver:
+            hop = Hop("silent.example", f"127.0.0.1:{receiver.port}")
+            settings = write_node(tmp_path, routes=[hop])
+            async with NodeProcess(settings) as node:
+                await submit_all(node.smtp, letters("m", "silent.example"), Book())
+                async with asyncio.timeout(DEADLINE_S):
+                    await receiver.at(".").wait()
+                began_at = perf_counter()
+                assert await node.stop() == Exit.OK, node.text
+                took_s = perf_counter() - began_at
+            # The control: it had something to wait for, and did.
+            assert STOP_BOUND_S / 2 < took_s < STOP_BOUND_S + STARTLED_S
+            rows = query(settings, "SELECT state, ambiguous FROM deliveries")
+            assert len(rows) == len(letters("m"))
+            assert {state for state, _ in rows} == {State.QUEUED}
+            assert any(ambiguous for _, ambiguous in rows)
 
     asyncio.run(main())
 
