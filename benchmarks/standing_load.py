@@ -30,6 +30,7 @@ from mailwright.events.tables import events_of
 from mailwright.events.types import EventType
 from mailwright.ids import COUNTER_BITS
 from mailwright.queue.acceptance import DEFAULT_BAND
+from mailwright.queue.content import checksum_of
 from mailwright.queue.delivery import State
 from mailwright.queue.line import LineKey
 from mailwright.queue.statements import ADD_TO_LINE, INSERT_CONTENT
@@ -290,16 +291,20 @@ class StandingLoad:
     async def _add_contents(self) -> int:
         base = await self._take_ids(CONTENTS)
         body = _TEXT * (4_700 // len(_TEXT))
+        headers = (
+            _HEADER % (self._domain, number, self._domain) for number in range(CONTENTS)
+        )
         rows = [
             INSERT_CONTENT(
                 id=base + number,
-                header=_HEADER % (self._domain, number, self._domain),
+                header=header,
                 body=body,
                 body_file=None,
                 body_octets=len(body),
+                checksum=checksum_of(header, body),
                 refs=1,
             )
-            for number in range(CONTENTS)
+            for number, header in enumerate(headers)
         ]
         await self._run(unit(*rows))
         return base

@@ -64,6 +64,7 @@ class Acceptance:
 
     Attributes:
         body_file: name of the file that holds the body, or ``None``: in the row.
+        checksum: of header and body, see :func:`mailwright.queue.content.checksum_of`.
         epoch: of this start of the node.
         booking: what its credential's limits granted; commits with it.
     """
@@ -74,6 +75,7 @@ class Acceptance:
     deliveries: Sequence[NewDelivery]
     expires_at: datetime
     body_file: str | None
+    checksum: int
     node: int
     epoch: int
     booking: Booking | None = None
@@ -203,6 +205,7 @@ def _message_rows(acceptance: Acceptance, *, is_complete: bool) -> tuple[Bound, 
             body=submission.body if in_row else None,
             body_file=acceptance.body_file,
             body_octets=len(submission.body),
+            checksum=acceptance.checksum,
             refs=1,
         ),
         INSERT_MESSAGE(

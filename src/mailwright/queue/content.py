@@ -2,22 +2,25 @@
 
 A message that was accepted a moment ago is still here, so a relay reads nothing back.
 What is missing is read in one go on a reader thread; large bodies come from files.
+
+What comes back from the disk is compared with the checksum of what was accepted: a
+content that is damaged must not go out, least of all under our signature.
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from zlib import crc32
 
 from mailwright.clock import from_micros
 from mailwright.envelope import Ret
 from mailwright.ids import MessageId, SendingDomainId
 from mailwright.queue.statements import MESSAGE_CONTENT, ORIGINAL
-from mailwright.store.bodies import BodyMissingError
-from mailwright.store.ports import UnitStore
+from mailwright.store.ports import StoreError, UnitStore
 from mailwright.store.statements import Row
 
 logger = logging.getLogger(__name__)
@@ -44,8 +47,21 @@ class Content:
         return len(self.header) + len(self.body) + 500
 
 
+def checksum_of(header: bytes, body: bytes) -> int:
+    """Return what tells a damaged content from a whole one: CRC-32, 1 ms for a MB.
+
+    It guards against disks, not against people: who can write to the database can also
+    write checksums.
+    """
+    return crc32(body, crc32(header))
+
+
 class Contents:
-    """Contents by message, the most recent ones in memory."""
+    """Contents by message, the most recent ones in memory.
+
+    Attributes:
+        damaged: how often a content was asked for that is not what was accepted.
+    """
 
     def __init__(
         self,
@@ -59,6 +75,7 @@ class Contents:
         self._read_file = read_file
         self._limit = cache_octets
         self._octets = 0
+        self.damaged = 0
         self._cache: OrderedDict[MessageId, Content] = OrderedDict()
 
     def put(self, content: Content) -> None:
@@ -70,9 +87,17 @@ class Contents:
         while self._octets > self._limit:
             self._octets -= self._cache.popitem(last=False)[1].octets
 
-    async def get(self, messages: Iterable[MessageId]) -> dict[MessageId, Content]:
-        """Return the contents of ``messages``; one that was purged is missing."""
-        found = {}
+    async def get(
+        self, messages: Iterable[MessageId]
+    ) -> Mapping[MessageId, Content | None]:
+        """Return the contents of ``messages``; one that was purged is missing.
+
+        ``None``: it should be there, but is not, or is not what was accepted.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        found: dict[MessageId, Content | None] = {}
         missing = []
         for message in messages:
             content = self._cache.get(message)
@@ -82,9 +107,13 @@ class Contents:
                 self._cache.move_to_end(message)
                 found[message] = content
         if missing:
-            for content in await self._read(missing):
-                found[content.message] = content
-                self.put(content)
+            results = await self._store.read(
+                *(MESSAGE_CONTENT(message_id=message) for message in missing)
+            )
+            for row in (row for rows in results for row in rows):
+                content = found[MessageId(row[0])] = await self._content_of(row)
+                if content is not None:
+                    self.put(content)
         return found
 
     async def originals(
@@ -105,33 +134,38 @@ class Contents:
         )
         return {row[0]: _original_of(row) for rows in results for row in rows}
 
-    async def _read(self, messages: list[MessageId]) -> list[Content]:
-        results = await self._store.read(
-            *(MESSAGE_CONTENT(message_id=message) for message in messages)
-        )
-        contents = []
-        for rows in results:
-            for row in rows:
-                body, body_file = row[7], row[8]
-                if body_file is not None:
-                    try:
-                        body = await asyncio.to_thread(self._read_file, body_file)
-                    except BodyMissingError:
-                        logger.warning("the body of message %d is missing", row[0])
-                        continue
-                contents.append(
-                    Content(
-                        MessageId(row[0]),
-                        row[1],
-                        row[2],
-                        row[3],
-                        SendingDomainId(row[4]),
-                        from_micros(row[5]),
-                        row[6],
-                        body,
-                    )
+    async def _content_of(self, row: Row) -> Content | None:
+        number, reverse_path, ret, envid, domain, accepted_at, header, body = row[:8]
+        body_file, checksum = row[8:]
+        fault = "is not what was accepted"
+        if body_file is None:
+            is_whole = checksum_of(header, body) == checksum
+        else:
+            try:
+                body, is_whole = await asyncio.to_thread(
+                    self._read_body, body_file, header, checksum
                 )
-        return contents
+            except StoreError as error:
+                is_whole, fault = False, f"cannot be read: {error}"
+        if not is_whole:
+            self.damaged += 1
+            logger.error("the content of message %d %s", number, fault)
+            return None
+        return Content(
+            MessageId(number),
+            reverse_path,
+            ret,
+            envid,
+            SendingDomainId(domain),
+            from_micros(accepted_at),
+            header,
+            body,
+        )
+
+    def _read_body(self, name: str, header: bytes, checksum: int) -> tuple[bytes, bool]:
+        """Return the body in a file, and whether it is what was accepted; blocks."""
+        body = self._read_file(name)
+        return body, checksum_of(header, body) == checksum
 
 
 def _original_of(row: Row) -> Content:

@@ -44,6 +44,10 @@ FAULT_REST: Final = timedelta(seconds=10)
 MEMORY_WAIT_S: Final = 300.0
 
 _CONTENT_GONE: Final = local_reply(554, "5.3.0", "the content is gone", Phase.DATA)
+#: It waits: a person may bring the file back, and until then nothing is sent.
+_CONTENT_DAMAGED: Final = local_reply(
+    451, "4.3.0", "the stored content is damaged or missing, not sent", Phase.DATA
+)
 _NO_PERMIT: Final = Permit(None, 0)
 
 
@@ -479,9 +483,15 @@ class Lane:
             self._tools.permits.give_back(permit, len(claimed))
             return []
         gone = [each for each in claimed if each.message not in contents]
-        if gone:
+        damaged = [
+            each
+            for each in claimed
+            if each.message in contents and contents[each.message] is None
+        ]
+        for refused, reply in ((gone, _CONTENT_GONE), (damaged, _CONTENT_DAMAGED)):
             try:
-                await self._refuse(gone, _CONTENT_GONE)
+                if refused:
+                    await self._refuse(refused, reply)
             except StoreError as error:
                 logger.warning("cannot tell of contents that are gone: %s", error)
         loaded: list[Carried] = []

@@ -37,7 +37,7 @@ from mailwright.queue.acceptance import (
     whole_unit,
 )
 from mailwright.queue.book import LineBook
-from mailwright.queue.content import Contents
+from mailwright.queue.content import Contents, checksum_of
 from mailwright.queue.line import Line, LineKey
 from mailwright.queue.reporting import Enclosure, Reporter
 from mailwright.queue.statements import (
@@ -161,10 +161,12 @@ class QueueIntake:
         message = MessageId(self._next_id())
         booking = self._book_quota(submission)
         try:
-            body_file = None
+            stored: tuple[str | None, int]
             if len(submission.body) > FILE_OCTETS:
-                body_file = await self._write_body(submission, message)
-            acceptance = self._acceptance(submission, message, body_file, booking)
+                stored = await self._write_body(submission, message)
+            else:
+                stored = None, checksum_of(submission.header, submission.body)
+            acceptance = self._acceptance(submission, message, stored, booking)
         except BaseException:
             if booking is not None and self._quotas is not None:
                 self._quotas.end(booking, is_stored=False)
@@ -344,7 +346,7 @@ class QueueIntake:
         self,
         submission: Submission,
         message: MessageId,
-        body_file: str | None,
+        stored: tuple[str | None, int],
         booking: Booking | None,
     ) -> Acceptance:
         settings = self._settings
@@ -370,7 +372,7 @@ class QueueIntake:
                 for recipient, not_before in zip(recipients, starts, strict=True)
             ],
             submission.expires_at or start + lifetime,
-            body_file,
+            *stored,
             self._store.node,
             self._store.epoch,
             booking,
@@ -400,14 +402,18 @@ class QueueIntake:
             not_before,
         )
 
-    async def _write_body(self, submission: Submission, message: MessageId) -> str:
+    async def _write_body(
+        self, submission: Submission, message: MessageId
+    ) -> tuple[str, int]:
+        """Return the name of the file that holds the body, and the checksum."""
+
+        def write() -> tuple[str, int]:
+            header, body = submission.header, submission.body
+            name = self._write_file(submission.accepted_at.date(), message, body)
+            return name, checksum_of(header, body)
+
         try:
-            return await asyncio.to_thread(
-                self._write_file,
-                submission.accepted_at.date(),
-                message,
-                submission.body,
-            )
+            return await asyncio.to_thread(write)
         except StoreFullError as error:
             raise NotAcceptedError(_FULL) from error
         except StoreError as error:

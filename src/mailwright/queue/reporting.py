@@ -25,7 +25,7 @@ from mailwright.queue.acceptance import (
     unconditional_rows,
 )
 from mailwright.queue.book import LineBook
-from mailwright.queue.content import Content, Contents
+from mailwright.queue.content import Content, Contents, checksum_of
 from mailwright.queue.delivery import State
 from mailwright.queue.line import Line, LineKey
 from mailwright.queue.notify import action_of, is_allowed, is_late
@@ -345,6 +345,7 @@ class Reporter:
             [delivery],
             submission.expires_at or now + self._settings.expires,
             None,
+            checksum_of(submission.header, submission.body),
             self._store.node,
             self._store.epoch,
         )

@@ -283,7 +283,7 @@ MESSAGE_CONTENT = Query(
         contents.c.header,
         contents.c.body,
         contents.c.body_file,
-        contents.c.body_octets,
+        contents.c.checksum,
     )
     .select_from(messages.join(contents, messages.c.content == contents.c.id))
     .where(messages.c.id == bindparam("message_id")),

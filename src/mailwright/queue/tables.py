@@ -61,6 +61,7 @@ contents = Table(
     Column("body", Blob),  # null when body_file holds it
     Column("body_file", Text),  # relative to the folder of bodies
     Column("body_octets", Big, nullable=False),
+    Column("checksum", Big, nullable=False),  # of header and body, see queue.content
     Column("refs", Big, nullable=False),
 )
 
@@ -120,6 +121,12 @@ deliveries = Table(
         "line",
         "band",
         "due_at",
+        sqlite_where=text("state = 0"),
+        postgresql_where=text("state = 0"),
+    ),
+    Index(
+        "deliveries_expiry",
+        "expires_at",
         sqlite_where=text("state = 0"),
         postgresql_where=text("state = 0"),
     ),

@@ -235,6 +235,7 @@ CREATE TABLE contents (
   body BYTEA,
   body_file TEXT,
   body_octets BIGINT NOT NULL,
+  checksum BIGINT NOT NULL,
   refs BIGINT NOT NULL,
   PRIMARY KEY (id)
 );
@@ -292,6 +293,8 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_message ON deliveries (message);
 
 CREATE INDEX deliveries_queue ON deliveries (line, band, due_at) WHERE state = 0;
+
+CREATE INDEX deliveries_expiry ON deliveries (expires_at) WHERE state = 0;
 
 CREATE INDEX deliveries_sending ON deliveries (epoch) WHERE state = 1;
 
