@@ -119,8 +119,9 @@ def _sum_up(
         f"no relay, this load to the sink: {source:.0f}/s; "
         f"the sink's ceiling, on connections that are kept: {ceiling:.0f}/s"
     )
+    cpu = report.cpu_medians(rounds)
     for name, rate in rates.items():
-        say(f"median  {name:<12}{rate:>8.0f}/s")
+        say(f"median   {name:<12}{rate:>8.0f}/s  cpu a message {cpu[name]:.2f} ms")
     for line in warnings:
         say(f"warning: {line}")
     say(report.last_line(times))
@@ -131,6 +132,7 @@ def _sum_up(
         "no_relay_per_s": source,
         "sink_ceiling_per_s": ceiling,
         "medians_per_s": rates,
+        "cpu_medians_ms": cpu,
         "ratios": times,
         "warnings": warnings,
     }

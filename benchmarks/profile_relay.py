@@ -111,6 +111,7 @@ def _kernel_too(
 ) -> None:
     """Let perf watch one load; print the dearest functions of libraries and kernel."""
     data = options.output / "perf.data"
+    data.unlink(missing_ok=True)  # that it is there will say that perf has begun
     with _observing(
         *("perf", "record", "-q", "-e", "cpu-clock", "-F", 499, "-g"),
         *("-o", data, "-p", node),
@@ -129,7 +130,8 @@ def _kernel_too(
     (options.output / "perf.txt").write_text(said)
     found = [line for line in said.splitlines() if line and not line.startswith("#")]
     print(f"\nperf, all threads ({options.output / 'perf.txt'}):")
-    print("\n".join(found[: 2 * options.most]))
+    for line in found[: 2 * options.most]:
+        print("  " + " ".join(line.split()).removesuffix(" - -"))
 
 
 def _load(relay: Relay, sink: Sink, load: Load) -> str:

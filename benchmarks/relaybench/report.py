@@ -21,6 +21,20 @@ def medians(rounds: Sequence[Round]) -> dict[str, float]:
     }
 
 
+def cpu_medians(rounds: Sequence[Round]) -> dict[str, float]:
+    """Return each relay's median milliseconds of processor time for a message.
+
+    On a machine that others use too, this says more than its rate.
+    """
+    names = dict.fromkeys(each.relay for each in rounds)
+    return {
+        name: statistics.median(
+            each.user_ms + each.system_ms for each in rounds if each.relay == name
+        )
+        for name in names
+    }
+
+
 def ratios(rates: Mapping[str, float]) -> dict[str, float | None]:
     """Return how many times faster than each peer we are; ``None`` if one was left out."""
     ours = rates.get(OURS)

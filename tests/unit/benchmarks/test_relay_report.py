@@ -1,7 +1,7 @@
 """What the rounds of the relay benchmark come to."""
 
 from relaybench.measuring import Round
-from relaybench.report import last_line, medians, ratios, warnings
+from relaybench.report import cpu_medians, last_line, medians, ratios, warnings
 
 
 def a_round(relay: str, seconds: float, *, others: float = 0.0) -> Round:
@@ -23,6 +23,10 @@ ROUNDS = [
 
 def test_medians_do_not_see_the_one_bad_round() -> None:
     assert medians(ROUNDS) == {"mailwright": 1000.0, "postfix": 250.0, "haraka": 200.0}
+
+
+def test_processor_time_is_user_and_system() -> None:
+    assert cpu_medians(ROUNDS) == {"mailwright": 2.0, "postfix": 2.0, "haraka": 2.0}
 
 
 def test_the_last_line_has_two_ratios_with_two_decimals() -> None:
