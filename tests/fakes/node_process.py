@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import re
 import signal
@@ -167,7 +168,7 @@ class NodeProcess:
         environment: variables beside those of the test.
         doors: addresses of its SMTP doors, in the order of its file.
         http: address of its API.
-        log: what it has written so far, line by line.
+        log: what it has written so far, line by line; JSON as the text it stands for.
     """
 
     settings: Path
@@ -282,10 +283,18 @@ class NodeProcess:
         assert self._process is not None
         assert self._process.stderr is not None
         while line := await self._process.stderr.readline():
-            self.log.append(line.decode().rstrip("\n"))
+            self.log.append(_as_text(line.decode().rstrip("\n")))
             self._news.set()
         await self._process.wait()
         self._news.set()
+
+
+def _as_text(line: str) -> str:
+    """Return a line of the log as ``format = "text"`` has it."""
+    if not line.startswith("{"):
+        return line
+    record = json.loads(line)
+    return "{at} {level} {room}: {message}".format(**record)
 
 
 def query(settings: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:

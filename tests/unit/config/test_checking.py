@@ -97,7 +97,9 @@ def test_the_kind_of_file_is_told_by_its_keys() -> None:
     assert kind_of({}) is FileKind.NODE
 
 
-@pytest.mark.parametrize("name", ["first", "one-ip", "pools", "behind-a-crm"])
+@pytest.mark.parametrize(
+    "name", ["first", "one-ip", "pools", "behind-a-crm", "smarthost"]
+)
 def test_each_shipped_example_is_right(name: str) -> None:
     report = check(EXAMPLES / f"{name}.toml", files=False)
     assert report.problems == ()
@@ -106,4 +108,4 @@ def test_each_shipped_example_is_right(name: str) -> None:
 
 def test_every_shipped_example_is_among_those() -> None:
     names = {path.name.split(".")[0] for path in EXAMPLES.glob("*.toml")}
-    assert names == {"first", "one-ip", "pools", "behind-a-crm"}
+    assert names == {"first", "one-ip", "pools", "behind-a-crm", "smarthost"}
