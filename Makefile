@@ -9,9 +9,9 @@ RECIPIENTS ?= 400
 # What the scenarios run against: Postfix (with smtp-source and smtp-sink; with SASL and
 # its database of passwords), swaks (with TLS), Unbound (a resolver) and Knot (a name
 # server), strace, systemd (to judge the unit and name its groups of system calls),
-# Prometheus (with promtool).
+# Prometheus (with promtool), curl (as the README has it).
 PEERS := postfix opendkim libsasl2-modules sasl2-bin swaks libnet-ssleay-perl unbound knot \
-	strace systemd libseccomp2 prometheus
+	strace systemd libseccomp2 prometheus curl
 
 # What `make bench-relay` measures beside us; ARGS="--rounds 3 --json" go to it.
 BENCH_PEERS := postfix opendkim

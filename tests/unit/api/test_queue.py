@@ -24,7 +24,8 @@ from mailwright.api.operations import queue_router
 from mailwright.api.ports import QueueDoor
 from mailwright.api.problems import add_handlers
 from mailwright.api.queue_view import Asking
-from mailwright.ids import PoolId, StreamId, TenantId
+from mailwright.ids import CampaignId, PoolId, StreamId, TenantId
+from mailwright.queue.selection import Selection
 from mailwright.reply import Phase, local_reply
 
 OURS, THEIRS = TenantId(1), TenantId(2)
@@ -156,8 +157,6 @@ def test_a_tenants_key_operates_its_own_mail_only(tmp_path: Path) -> None:
 
 def test_a_tenants_key_neither_sees_nor_ends_an_operators_hold(tmp_path: Path) -> None:
     async def test(rig: Rig) -> None:
-        from mailwright.queue.selection import Selection
-
         extent = await rig.queue.operations.hold(
             Selection(domain="x.example"), reason="x", author="cli:root"
         )
@@ -229,6 +228,99 @@ def test_a_message_is_shown_with_its_deliveries_and_cancelled(tmp_path: Path) ->
         assert nonsense.json()["deliveries"] == 0
 
     drive(tmp_path, OPERATOR, test)
+
+
+def test_what_leaves_next_is_listed_line_by_line(tmp_path: Path) -> None:
+    async def test(rig: Rig) -> None:
+        found = (await rig.client.get("/v1/queue/deliveries?domain=x.example")).json()
+        assert {each["recipient"] for each in found} == {"a1@x.example", "a2@x.example"}
+        two = "/v1/queue/deliveries?pool=default&limit=2"
+        assert len((await rig.client.get(two)).json()) == 2
+        empty = await rig.client.get("/v1/queue/deliveries")
+        assert empty.status_code == 422
+
+    drive(tmp_path, OPERATOR, test)
+
+
+def test_a_tenants_key_lists_its_own_deliveries_only(tmp_path: Path) -> None:
+    async def test(rig: Rig) -> None:
+        for question in ("domain=x.example", "pool=default", "provider=default"):
+            path = f"/v1/queue/deliveries?{question}"
+            found = (await rig.client.get(path)).json()
+            assert found
+            assert {each["line"]["tenant"] for each in found} == {"ours"}
+
+    drive(tmp_path, MANAGER, test)
+
+
+def test_lines_and_sums_of_a_campaign_are_chosen_by_its_id(tmp_path: Path) -> None:
+    async def test(rig: Rig) -> None:
+        line = next(iter(rig.queue.book))
+        line.key = replace(line.key, campaign=CampaignId(7))
+        found = (await rig.client.get("/v1/queue/lines?campaign=7")).json()["lines"]
+        assert [(each["id"], each["campaign"]) for each in found] == [
+            (str(line.id), "7")
+        ]
+        groups = (await rig.client.get("/v1/queue?by=campaign")).json()["groups"]
+        assert {each["name"]: each["lines"] for each in groups} == {"7": 1, "none": 3}
+        await rig.post("hold", selection={"campaign": "7"}, reason="x")
+        assert [each.id for each in rig.queue.book if each.is_held] == [line.id]
+
+    drive(tmp_path, OPERATOR, test)
+
+
+@pytest.mark.parametrize("asking", [OPERATOR, MANAGER], ids=["operator", "manager"])
+def test_one_message_is_held_by_its_id(tmp_path: Path, asking: Asking) -> None:
+    async def test(rig: Rig) -> None:
+        accepted = await rig.queue.intake.accept(make_submission("c@x.example"))
+        ident = accepted.message
+        held = await rig.post("hold", selection={"id": ident}, reason="x")
+        assert (held.json()["lines"], held.json()["deliveries"]) == (1, 1)
+        (hold,) = (await rig.client.get("/v1/holds")).json()
+        assert hold["selection"]["message"] == ident
+        (shown,) = (await rig.client.get(f"/v1/queue/{ident}")).json()
+        assert shown["message"] == ident
+        assert shown["line"]["blocked"]["by"] == "hold"
+        lines = await rig.client.get(f"/v1/queue/lines?id={ident}")
+        assert [each["id"] for each in lines.json()["lines"]] == [shown["line"]["id"]]
+        assert sum(line.is_held for line in rig.queue.book) == 1
+        released = await rig.post("release", selection={"id": ident})
+        assert [each["id"] for each in released.json()["holds"]] == [hold["id"]]
+
+    drive(tmp_path, asking, test)
+
+
+def test_a_tenants_key_holds_no_message_of_another(tmp_path: Path) -> None:
+    async def test(rig: Rig) -> None:
+        theirs = await rig.queue.intake.accept(
+            make_submission("c@x.example", tenant=THEIRS)
+        )
+        selection = {"id": theirs.message}
+        held = await rig.post("hold", selection=selection, reason="x")
+        nothing = await rig.post("hold", selection={"id": "junk"}, reason="x")
+        assert held.json() == nothing.json()
+        assert held.json()["hold"] is None
+        assert len(rig.queue.operations.holds) == 0
+
+    drive(tmp_path, MANAGER, test)
+
+
+def test_a_tenant_sees_an_operators_hold_that_names_it_and_cannot_end_it(
+    tmp_path: Path,
+) -> None:
+    async def test(rig: Rig) -> None:
+        made = await rig.queue.operations.hold(
+            Selection(tenant=OURS), reason="unpaid", author="cli:root"
+        )
+        (hold,) = (await rig.client.get("/v1/holds")).json()
+        assert (hold["reason"], hold["author"]) == ("unpaid", "the operator")
+        by_id = await rig.post("release", hold=str(made.hold))
+        assert by_id.status_code == 404
+        by_name = await rig.post("release", selection={"tenant": "ours"})
+        assert by_name.json()["holds"] == []
+        assert all(x.is_held for x in rig.queue.book if x.key.tenant == OURS)
+
+    drive(tmp_path, MANAGER, test)
 
 
 def test_lanes_say_what_their_limits_allow(tmp_path: Path) -> None:

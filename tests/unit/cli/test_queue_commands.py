@@ -281,6 +281,42 @@ def test_an_explanation_shows_way_limits_and_what_stops_it(node: ThreadedNode) -
 
 
 @pytest.mark.parametrize(
+    ("scope", "reason"),
+    [(["--tenant", "acme"], "unpaid"), (["--domain", "there.example"], "")],
+    ids=["that names the tenant", "of a domain"],
+)
+def test_a_message_says_which_hold_stops_it_as_far_as_its_tenant_may_know(
+    node: ThreadedNode, scope: list[str], reason: str
+) -> None:
+    end = "2099-01-01T00:00:00Z"
+    ok(node.run("queue", "hold", *scope, "--reason", "unpaid", "--until", end))
+    ident = node.submit("a@there.example")
+    answer = node.await_(node.node.http.get(f"/v1/messages/{ident}"))
+    (delivery,) = answer.json()["deliveries"]
+    (hold,) = delivery["holds"]
+    assert (hold["reason"], hold["author"]) == (reason, "the operator")
+    assert (hold["ends_at"], hold["cancels"]) == (end, False)
+    assert hold["selection"] == ({"tenant": "acme"} if reason else {})
+    why = f": {reason}" if reason else ""
+    assert delivery["waiting_for"] == f"held by the operator{why} (until {end})"
+
+
+def test_all_mail_is_stopped_and_released(node: ThreadedNode) -> None:
+    assert node.run("release-all").status == 1, "nothing is stopped"
+    text = ok(node.run("stop-all", "--reason", "a\x1b fire", "--until", "2h")).out
+    assert text.startswith("no mail leaves until: mailwright release-all\n")
+    assert "a\\x1b fire, until " in text
+    ident = node.submit("a@there.example")
+    assert "held by cli:" in node.run("explain", ident).out
+    stopped = json.loads(ok(node.run("stop-all", "--json")).out)
+    assert (stopped["is_stopped"], len(stopped["stops"])) == (True, 2)
+    assert node.run("stop-all", "--until", "soon").status == 2
+    assert node.run("queue", "cancel", "--reason", "x").status == 1
+    assert ok(node.run("release-all")).out.count("by cli:") == 2
+    node.wait(lambda: "450" in node.run("queue", "show", ident).out)
+
+
+@pytest.mark.parametrize(
     "words", [["queue", "summary"], ["queue", "holds"], ["explain", "x.example"]]
 )
 def test_without_a_node_there_is_no_queue_to_ask(

@@ -1,75 +1,40 @@
 """Holding, releasing and moving one message, or one delivery of it, on a real store."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from fakes.operated_queue import (
+    OTHER_POOL,
+    WHO,
+    accept,
+    check_balance,
+    drive,
+    running,
+    two_pools,
+)
 from fakes.queueing import (
     LATER,
     OK,
-    OTHER_SOURCE,
-    POOL,
     PROFILE,
-    SOURCE,
     Queue,
     ScriptedCourier,
-    make_directory,
-    make_submission,
-    open_queue,
     rows_of,
 )
-from mailwright.accounts.directory import Pool
 from mailwright.attempt import Attempt, End
-from mailwright.ids import Kind, MessageId, PoolId, TenantId, parse_public
+from mailwright.ids import Kind, MessageId, TenantId, parse_public
 from mailwright.queue.cancelling import Cancelling
 from mailwright.queue.delivery import State
 from mailwright.queue.operations import Operations
 from mailwright.queue.parting import Parting
 from mailwright.queue.selection import Selection
 from mailwright.queue.settle import Claimed, end_waiting
-from mailwright.queue.tables import deliveries, lines
+from mailwright.queue.tables import deliveries
 from mailwright.store.statements import Unit
-
-OTHER_POOL = PoolId(2)
-WHO = {"reason": "a test", "author": "cli:test"}
-
-
-def drive(
-    folder: Path, test: Callable[[Queue], Awaitable[None]], **changes: object
-) -> None:
-    """Run ``test`` with a queue that does not run yet; its books balance after it."""
-
-    async def scenario() -> None:
-        async with asyncio.timeout(60), open_queue(folder, **changes) as queue:
-            await test(queue)
-            await check_balance(queue)
-
-    asyncio.run(scenario())
-
-
-async def check_balance(queue: Queue) -> None:
-    """Every line counts what is in it, in memory and in its row."""
-    rows = await rows_of(queue.store, deliveries)
-    in_lines = Counter(row[2] for row in rows)
-    counted = {row[0]: row[9] for row in await rows_of(queue.store, lines) if row[9]}
-    assert counted == in_lines
-    assert {line.id: line.count for line in queue.book if line.count} == in_lines
-
-
-async def running(queue: Queue, body: Callable[[], Awaitable[None]]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(queue.scheduler.run())
-        operating = tasks.create_task(queue.operations.run())
-        try:
-            await body()
-        finally:
-            queue.scheduler.stop()
-            operating.cancel()
 
 
 async def settled(queue: Queue, *recipients: str) -> None:
@@ -79,9 +44,8 @@ async def settled(queue: Queue, *recipients: str) -> None:
     assert set(await queue.finished()) == set(recipients)
 
 
-async def accept(queue: Queue, *recipients: str, **changes: object) -> MessageId:
-    accepted = await queue.intake.accept(make_submission(*recipients, **changes))
-    public = parse_public(accepted.message, Kind.MESSAGE)
+async def accepted(queue: Queue, *recipients: str, **changes: object) -> MessageId:
+    public = parse_public(await accept(queue, *recipients, **changes), Kind.MESSAGE)
     assert public is not None
     return MessageId(public.number)
 
@@ -92,7 +56,7 @@ def test_a_held_message_waits_while_its_neighbours_in_the_line_leave(
 ) -> None:
     async def test(queue: Queue) -> None:
         await accept(queue, "early@x.example")
-        message = await accept(queue, "a@x.example", "b@y.example")
+        message = await accepted(queue, "a@x.example", "b@y.example")
         await accept(queue, "late@x.example")
         named = Selection(message=message)
         held = {"a@x.example", "b@y.example"}
@@ -127,7 +91,7 @@ def test_mail_accepted_later_never_joins_the_line_of_a_held_message(
     tmp_path: Path,
 ) -> None:
     async def first(queue: Queue) -> None:
-        message = await accept(queue, "a@x.example")
+        message = await accepted(queue, "a@x.example")
         await queue.operations.hold(Selection(message=message), **WHO)
 
     async def second(queue: Queue) -> None:  # the line of before is empty, and gone
@@ -148,7 +112,7 @@ def test_a_hold_that_was_made_just_before_a_crash_parts_its_message_at_the_start
         raise KeyboardInterrupt
 
     async def first(queue: Queue) -> None:
-        message = await accept(queue, "a@x.example")
+        message = await accepted(queue, "a@x.example")
         with monkeypatch.context() as patch:
             patch.setattr(Parting, "part", dies)
             with pytest.raises(KeyboardInterrupt):
@@ -182,7 +146,7 @@ def test_what_a_session_has_of_a_held_message_is_held_when_it_comes_back(
         return Attempt(parcel, End.REPLIED, LATER)
 
     async def test(queue: Queue) -> None:
-        message = await accept(queue, "a@x.example")
+        message = await accepted(queue, "a@x.example")
 
         async def body() -> None:
             await offered.wait()
@@ -203,7 +167,7 @@ def test_what_a_session_has_of_a_held_message_is_held_when_it_comes_back(
 
 def test_a_delivery_under_two_holds_waits_for_the_end_of_both(tmp_path: Path) -> None:
     async def test(queue: Queue) -> None:
-        message = await accept(queue, "a@x.example", "b@x.example")
+        message = await accepted(queue, "a@x.example", "b@x.example")
         rows = await rows_of(queue.store, deliveries)
         (delivery,) = (row[0] for row in rows if row[15] == "a@x.example")
         of_it, of_all = Selection(delivery=delivery), Selection(message=message)
@@ -237,7 +201,7 @@ def test_a_hold_of_a_message_ends_by_itself_and_survives_a_restart(
     tmp_path: Path,
 ) -> None:
     async def first(queue: Queue) -> None:
-        message = await accept(queue, "a@x.example", "b@y.example")
+        message = await accepted(queue, "a@x.example", "b@y.example")
         end = datetime.now(UTC) + timedelta(milliseconds=400)
         await queue.operations.hold(Selection(message=message), ends_at=end, **WHO)
 
@@ -258,7 +222,7 @@ def test_nothing_is_held_of_what_is_not_there_or_another_tenants(
     tmp_path: Path,
 ) -> None:
     async def test(queue: Queue) -> None:
-        message = await accept(queue, "a@x.example", tenant=TenantId(1))
+        message = await accepted(queue, "a@x.example", tenant=TenantId(1))
         for selection in (
             Selection(message=MessageId(1)),
             Selection(message=message, tenant=TenantId(2)),
@@ -272,18 +236,9 @@ def test_nothing_is_held_of_what_is_not_there_or_another_tenants(
     drive(tmp_path, test)
 
 
-def two_pools():
-    directory = make_directory(SOURCE, OTHER_SOURCE)
-    pools = {
-        POOL: Pool(POOL, "default", ((SOURCE, 1),)),
-        OTHER_POOL: Pool(OTHER_POOL, "other", ((OTHER_SOURCE, 1),)),
-    }
-    return replace(directory, pools=pools)
-
-
 def test_a_moved_message_leaves_from_the_other_pool_alone(tmp_path: Path) -> None:
     async def test(queue: Queue) -> None:
-        message = await accept(queue, "a@x.example", "b@y.example")
+        message = await accepted(queue, "a@x.example", "b@y.example")
         await accept(queue, "c@x.example")
         named = Selection(message=message)
         dry = await queue.operations.move(named, OTHER_POOL, dry_run=True)
@@ -310,7 +265,7 @@ def test_a_moved_message_leaves_from_the_other_pool_alone(tmp_path: Path) -> Non
 
 def test_a_held_message_that_is_moved_stays_held(tmp_path: Path) -> None:
     async def test(queue: Queue) -> None:
-        message = await accept(queue, "a@x.example")
+        message = await accepted(queue, "a@x.example")
         named = Selection(message=message)
         await queue.operations.hold(named, **WHO)
         await queue.operations.move(named, OTHER_POOL)
@@ -324,7 +279,7 @@ def test_a_held_message_that_is_moved_stays_held(tmp_path: Path) -> None:
 
 def test_a_message_moved_out_of_a_held_domain_stays_held(tmp_path: Path) -> None:
     async def test(queue: Queue) -> None:
-        message = await accept(queue, "a@x.example")
+        message = await accepted(queue, "a@x.example")
         await queue.operations.hold(Selection(domain="x.example"), **WHO)
         await queue.operations.move(Selection(message=message), OTHER_POOL)
         assert [each.is_held for each in queue.book if each.count] == [True]
@@ -338,7 +293,7 @@ def cancel_and_hold(folder: Path, monkeypatch: pytest.MonkeyPatch) -> set[int]:
     take_back = Cancelling._take_back
 
     async def test(queue: Queue) -> None:
-        message = await accept(queue, "a@x.example")
+        message = await accepted(queue, "a@x.example")
         await accept(queue, *(f"u{n}@x.example" for n in range(80)))
         held = []
 
@@ -383,7 +338,7 @@ def test_an_end_of_what_was_parted_meanwhile_takes_nothing_from_the_old_line(
     tmp_path: Path,
 ) -> None:
     async def test(queue: Queue) -> None:
-        message = await accept(queue, "a@x.example", "b@x.example")
+        message = await accepted(queue, "a@x.example", "b@x.example")
         seen = await queue.operations.choosing.named(Selection(message=message))
         await queue.operations.hold(Selection(message=message), **WHO)
         step = end_waiting(
@@ -400,7 +355,7 @@ def test_an_end_of_what_was_parted_meanwhile_takes_nothing_from_the_old_line(
 def test_a_message_of_many_recipients_is_parted_in_slices(tmp_path: Path) -> None:
     async def test(queue: Queue) -> None:
         recipients = [f"u{n}@d{n % 3}.example" for n in range(400)]
-        message = await accept(queue, *recipients)
+        message = await accepted(queue, *recipients)
         named = Selection(message=message)
         extent = await queue.operations.hold(named, **WHO)
         assert (extent.lines, extent.deliveries) == (3, 400)
@@ -415,7 +370,7 @@ def test_a_retry_of_a_held_message_waits_for_the_release(tmp_path: Path) -> None
     courier = ScriptedCourier(lambda *_: (End.REPLIED, next(replies, OK)))
 
     async def test(queue: Queue) -> None:
-        message = await accept(queue, "a@x.example")
+        message = await accepted(queue, "a@x.example")
         named = Selection(message=message)
 
         async def body() -> None:

@@ -9,72 +9,37 @@ from pathlib import Path
 
 import pytest
 
+from fakes.operated_queue import (
+    OTHER_POOL,
+    WHO,
+    accept,
+    drive,
+    finished,
+    running,
+    two_pools,
+)
 from fakes.queueing import (
     LATER,
-    OTHER_SOURCE,
-    POOL,
     PROFILE,
-    SOURCE,
     Queue,
     ScriptedCourier,
-    make_directory,
-    make_submission,
-    open_queue,
     rows_of,
 )
-from mailwright.accounts.directory import Pool
 from mailwright.attempt import Attempt, End
-from mailwright.ids import LineId, PoolId, StreamId, TenantId
+from mailwright.ids import LineId, StreamId, TenantId
 from mailwright.queue.delivery import State
 from mailwright.queue.selection import Selection, SelectionError
 from mailwright.queue.tables import deliveries, holds, lines
 from mailwright.site import Hop, Site
 
-OTHER_POOL = PoolId(2)
 X = Selection(domain="x.example")
-WHO = {"reason": "a test", "author": "cli:test"}
 
 
-def drive(
-    folder: Path, test: Callable[[Queue], Awaitable[None]], **changes: object
-) -> None:
-    """Run ``test`` with a queue that does not run yet."""
-
-    async def scenario() -> None:
-        async with asyncio.timeout(30), open_queue(folder, **changes) as queue:
-            await test(queue)
-
-    asyncio.run(scenario())
-
-
-async def running(queue: Queue, body: Callable[[], Awaitable[None]]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(queue.scheduler.run())
-        operating = tasks.create_task(queue.operations.run())
-        try:
-            await body()
-        finally:
-            queue.scheduler.stop()
-            operating.cancel()
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Wait for a condition with a deadline."""
     async with asyncio.timeout(seconds):
         while not await condition():
             await asyncio.sleep(0.005)
-
-
-async def settled(queue: Queue, count: int) -> dict[str, int]:
-    async def are() -> bool:
-        return len(await queue.finished()) >= count
-
-    await until(are)
-    return await queue.finished()
-
-
-async def accept(queue: Queue, *recipients: str, **changes: object) -> str:
-    return (await queue.intake.accept(make_submission(*recipients, **changes))).message
 
 
 async def accept_many(queue: Queue, domain: str, count: int) -> None:
@@ -112,11 +77,11 @@ def test_a_held_line_waits_while_others_leave_and_leaves_when_released(
 
         async def body() -> None:
             await accept(queue, "c@x.example", "d@y.example")
-            assert set(await settled(queue, 2)) == {"b@y.example", "d@y.example"}
+            assert set(await finished(queue, 2)) == {"b@y.example", "d@y.example"}
             ended, stopped = await queue.operations.release(X)
             assert [each.id for each in ended] == [extent.hold]
             assert stopped.deliveries == 2
-            await settled(queue, 4)
+            await finished(queue, 4)
 
         await running(queue, body)
         assert set(queue.courier.carried.values()) == {1}
@@ -130,7 +95,7 @@ def test_a_hold_stops_lines_that_come_later(tmp_path: Path) -> None:
             await queue.operations.hold(Selection(stream=StreamId(7)), **WHO)
             await accept(queue, "a@x.example", stream=StreamId(7))
             await accept(queue, "b@x.example")
-            assert set(await settled(queue, 1)) == {"b@x.example"}
+            assert set(await finished(queue, 1)) == {"b@x.example"}
             held = [line for line in queue.book if line.is_held]
             assert [line.key.stream for line in held] == [7]
 
@@ -154,10 +119,10 @@ def test_a_hold_of_a_provider_stops_domains_that_are_not_looked_up_yet(
 
         async def body() -> None:
             await accept(queue, "c@x.example")
-            assert set(await settled(queue, 1)) == {"b@y.example"}
+            assert set(await finished(queue, 1)) == {"b@y.example"}
             assert "a@x.example" not in queue.courier.carried
             await queue.operations.release(Selection(provider="big"))
-            await settled(queue, 3)
+            await finished(queue, 3)
 
         await running(queue, body)
 
@@ -171,12 +136,12 @@ def test_a_hold_survives_a_restart_with_its_reason_and_author(tmp_path: Path) ->
 
     async def second(queue: Queue) -> None:
         async def body() -> None:
-            assert set(await settled(queue, 1)) == {"b@y.example"}
+            assert set(await finished(queue, 1)) == {"b@y.example"}
             (hold,) = queue.operations.holds
             assert (hold.reason, hold.author) == ("they asked", "cli:root")
             assert [line.is_held for line in queue.book if line.count] == [True]
             await queue.operations.release(Selection(), hold.id)
-            await settled(queue, 2)
+            await finished(queue, 2)
 
         await running(queue, body)
 
@@ -195,7 +160,7 @@ def test_a_hold_ends_by_itself(tmp_path: Path) -> None:
         await queue.operations.hold(X, ends_at=end, **WHO)
 
         async def body() -> None:
-            await settled(queue, 1)
+            await finished(queue, 1)
             assert datetime.now(UTC) >= end
 
         await running(queue, body)
@@ -251,7 +216,7 @@ def test_one_tenants_operations_leave_the_others_mail_alone(tmp_path: Path) -> N
         await queue.operations.cancel(mine, **WHO)
 
         async def body() -> None:
-            states = await settled(queue, 2)
+            states = await finished(queue, 2)
             assert states == {
                 "a@x.example": State.DELIVERED,
                 "b@x.example": State.CANCELLED,
@@ -273,7 +238,7 @@ def test_what_is_cancelled_never_leaves_and_each_has_its_event(tmp_path: Path) -
         assert (real.lines, real.deliveries) == (1, 230)
 
         async def body() -> None:
-            states = Counter((await settled(queue, 231)).values())
+            states = Counter((await finished(queue, 231)).values())
             assert states == {State.CANCELLED: 230, State.DELIVERED: 1}
 
             async def is_over() -> bool:
@@ -281,7 +246,7 @@ def test_what_is_cancelled_never_leaves_and_each_has_its_event(tmp_path: Path) -
 
             await until(is_over)
             await accept(queue, "late@x.example")
-            await settled(queue, 232)
+            await finished(queue, 232)
 
         await running(queue, body)
         assert queue.courier.carried == {"b@y.example": 1, "late@x.example": 1}
@@ -300,7 +265,7 @@ def test_a_cancellation_goes_on_after_a_restart(tmp_path: Path) -> None:
 
     async def second(queue: Queue) -> None:
         async def body() -> None:
-            states = await settled(queue, 120)
+            states = await finished(queue, 120)
             assert set(states.values()) == {State.CANCELLED}
 
         await running(queue, body)
@@ -340,7 +305,7 @@ def test_what_comes_back_while_a_cancellation_looks_is_cancelled(
             await offered.wait()
             queue.store.read = late  # type: ignore[method-assign]
             await queue.operations.cancel(X, **WHO)
-            assert await settled(queue, 1) == {"a@x.example": State.CANCELLED}
+            assert await finished(queue, 1) == {"a@x.example": State.CANCELLED}
 
         await running(queue, body)
 
@@ -360,7 +325,7 @@ def test_a_cancelled_message_leaves_the_line_to_others(tmp_path: Path) -> None:
         assert (await queue.operations.cancel(named, **WHO)).deliveries == 2
 
         async def body() -> None:
-            states = await settled(queue, 3)
+            states = await finished(queue, 3)
             assert states["c@x.example"] == State.DELIVERED
 
         await running(queue, body)
@@ -391,7 +356,7 @@ def test_a_retry_makes_due_what_waits_for_its_next_attempt(
                 await queue.operations.retry(selection, dry_run=True)
             ).deliveries == 2
             assert (await queue.operations.retry(selection)).deliveries == 2
-            await settled(queue, 2)
+            await finished(queue, 2)
 
         await running(queue, body)
 
@@ -413,13 +378,6 @@ def test_a_retry_leaves_alone_what_is_to_leave_later(tmp_path: Path) -> None:
 def test_a_moved_line_leaves_from_the_other_pool_and_no_delivery_is_written(
     tmp_path: Path,
 ) -> None:
-    directory = make_directory(SOURCE, OTHER_SOURCE)
-    pools = {
-        POOL: Pool(POOL, "default", ((SOURCE, 1),)),
-        OTHER_POOL: Pool(OTHER_POOL, "other", ((OTHER_SOURCE, 1),)),
-    }
-    directory = replace(directory, pools=pools)
-
     async def test(queue: Queue) -> None:
         await accept(queue, "a@x.example", "b@y.example")
         before = await rows_of(queue.store, deliveries)
@@ -432,7 +390,7 @@ def test_a_moved_line_leaves_from_the_other_pool_and_no_delivery_is_written(
         await accept(queue, "c@x.example")
 
         async def body() -> None:
-            await settled(queue, 3)
+            await finished(queue, 3)
 
         await running(queue, body)
         assert queue.courier.sources == {
@@ -441,8 +399,8 @@ def test_a_moved_line_leaves_from_the_other_pool_and_no_delivery_is_written(
             "c@x.example": ["main"],
         }
 
-    drive(tmp_path, test, directory=directory)
-    drive(tmp_path, again, directory=directory)
+    drive(tmp_path, test, directory=two_pools())
+    drive(tmp_path, again, directory=two_pools())
 
 
 def test_a_line_is_selected_by_its_id(tmp_path: Path) -> None:
@@ -474,7 +432,7 @@ def test_a_held_line_with_many_rows_ahead_does_not_slow_the_others(
 
         async def body() -> None:
             await accept(queue, *(f"u{n}@y.example" for n in range(50)))
-            await settled(queue, 50)
+            await finished(queue, 50)
 
         await running(queue, body)
         assert held.id not in looked_at

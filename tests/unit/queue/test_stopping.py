@@ -1,17 +1,15 @@
 """Stopping all mail and releasing it, on a real store."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from fakes.operated_queue import WHO, accept, drive, finished, running
 from fakes.queueing import (
     Queue,
     ScriptedCourier,
-    make_submission,
-    open_queue,
     rows_of,
 )
 from mailwright.attempt import Attempt
@@ -23,40 +21,8 @@ from mailwright.queue.stopping import Stopping
 from mailwright.queue.tables import deliveries
 from mailwright.reply import Phase, local_reply
 
-WHO = {"reason": "a test", "author": "cli:test"}
 #: Several turns of the scheduler: enough for whatever is going to leave.
 TURNS = 20
-
-
-def drive(
-    folder: Path, test: Callable[[Queue], Awaitable[None]], **changes: object
-) -> None:
-    async def scenario() -> None:
-        async with asyncio.timeout(60), open_queue(folder, **changes) as queue:
-            await test(queue)
-
-    asyncio.run(scenario())
-
-
-async def running(queue: Queue, body: Callable[[], Awaitable[None]]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(queue.scheduler.run())
-        operating = tasks.create_task(queue.operations.run())
-        try:
-            await body()
-        finally:
-            queue.scheduler.stop()
-            operating.cancel()
-
-
-async def accept(queue: Queue, *recipients: str, **changes: object) -> None:
-    await queue.intake.accept(make_submission(*recipients, **changes))
-
-
-async def finished(queue: Queue, count: int) -> dict[str, int]:
-    while len(found := await queue.finished()) < count:
-        await asyncio.sleep(0.005)
-    return found
 
 
 async def turns(queue: Queue) -> None:
