@@ -27,6 +27,7 @@ from mailwright.queue.book import LineBook
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
 from mailwright.queue.dispatch import Tools
+from mailwright.queue.expiry import Expiry
 from mailwright.queue.holds import Holds
 from mailwright.queue.in_flight import InFlight
 from mailwright.queue.intake import IntakeSettings, QueueIntake
@@ -180,6 +181,7 @@ class Queue:
     permits: Permits
     stored_limits: StoredLimits
     operations: Operations
+    expiry: Expiry
 
     async def finished(self) -> dict[str, int]:
         """Return the final state of each recipient that has one."""
@@ -386,4 +388,12 @@ async def _assemble(
         permits,
         stored,
         operations,
+        Expiry(
+            store=store,
+            book=book,
+            clock=clock,
+            trust=trust,
+            tally=tally,
+            reporter=reporter,
+        ),
     )

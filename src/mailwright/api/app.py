@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from mailwright import __version__
+from mailwright.api.clock import clock_router
 from mailwright.api.credentials import credentials_router
 from mailwright.api.documentation import documentation_router
 from mailwright.api.events import events_router
@@ -75,6 +76,7 @@ def _add_operator_routes(
     app.include_router(credentials_router(ports, identify))
     app.include_router(sending_domains_router(ports, identify))
     app.include_router(stopping_router(ports.stopping, identify))
+    app.include_router(clock_router(ports.time, identify))
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -102,12 +102,14 @@ class ExplanationOut:
     Attributes:
         path: null for a provider, which has many.
         lines_left_out: more lines than are shown.
+        clock: why the clock is not believed and nothing expires; null while it is.
     """
 
     path: PathOut | None
     lines: Sequence[ExplainedLineOut]
     lines_left_out: int
     lanes: Sequence[LaneOut]
+    clock: str | None = None
 
 
 def lanes_router(door: QueueDoor | None, identify: Identify) -> APIRouter:
@@ -182,6 +184,7 @@ async def _explain(
         ],
         len(lines) - len(shown),
         [_lane(queue, each) for each in _lanes(queue) if each.site in sites],
+        queue.suspicion() or None,
     )
 
 

@@ -219,13 +219,56 @@ class DomainChecks(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """Who said that the clock is right as it is, and what was held against it."""
+
+    author: str
+    reason: str
+    at: datetime
+    suspicion: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockRecord:
+    """What a node thinks of its clock.
+
+    Attributes:
+        suspicion: why it is not believed; null while it is.
+        ahead_s: how far the system's clock is ahead of the node's, in seconds.
+        settled: by whom last, since the node started; null: by nobody.
+    """
+
+    now: datetime
+    suspicion: str | None
+    ahead_s: float
+    settled: Settled | None
+
+
+class TimeDoor(Protocol):
+    """The clock of a running node. ``daemon.timekeeping.Timekeeping``."""
+
+    def state(self) -> ClockRecord:
+        """Return what is thought of it."""
+        ...
+
+    async def settle(self, author: str, reason: str) -> ClockRecord:
+        """Believe it as it is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class QueueDoor:
-    """The queue of a running node, and the names of what is in it."""
+    """The queue of a running node, and the names of what is in it.
+
+    Attributes:
+        suspicion: returns why nothing expires, or ``""``.
+    """
 
     operations: Operations
     directory: Callable[[], Directory]
     store: UnitStore
     clock: Clock
+    suspicion: Callable[[], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +277,7 @@ class OperatorPorts:
 
     Attributes:
         queue: ``None`` while no node runs.
+        time: likewise.
     """
 
     administration: Administration
@@ -243,6 +287,7 @@ class OperatorPorts:
     budget: Budget
     limits: Callable[[], ApiLimits] = ApiLimits
     queue: QueueDoor | None = None
+    time: TimeDoor | None = None
 
     def by(self, author: str, reason: str) -> Authorship:
         """Return the authorship of a change that is made now."""

@@ -29,6 +29,8 @@ def explain_command(
 
 
 def _explanation(found: Mapping[str, Any]) -> Iterator[str]:
+    if found["clock"] is not None:
+        yield printable(f"nothing expires, the clock is suspect: {found['clock']}")
     if found["path"] is not None:
         yield from _path_lines(found["path"])
     for lane in found["lanes"]:

@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "restore": "backup:restore_command",
     "db": "db:db_app",
     "provider": "provider:provider_app",
+    "clock": "clock:clock_app",
     "demo": "demo:demo_command",
 }
 

@@ -117,14 +117,9 @@ async def _tell_of_stops(node: Node, *, held: bool) -> None:
 
 
 async def _judge_clock(node: Node) -> None:
-    store, trust = node.state.store, node.out.trust
+    store = node.state.store
     last_event = await last_event_at(store, store.days())
-    trust.start(node.clock.now(), last_event, has_mail=len(node.book) > 0)
-    if trust.is_suspect:
-        logger.warning(
-            "the clock is suspect: %s; mail is delivered, but nothing expires",
-            trust.suspicion,
-        )
+    node.out.timekeeping.judge_start(last_event, has_mail=len(node.book) > 0)
 
 
 async def run_node(
@@ -152,6 +147,7 @@ async def run_node(
             tasks.create_task(maintenance.run(), name="maintenance"),
             tasks.create_task(node.operating.run(), name="operating"),
             tasks.create_task(node.out.operations.run(), name="operations"),
+            tasks.create_task(node.out.expiry.run(), name="expiry"),
             tasks.create_task(watchdog.run(), name="watchdog"),
             tasks.create_task(_checking(node).run(), name="quick check"),
             tasks.create_task(

@@ -8,7 +8,6 @@ from typing import Final
 from mailwright.accounts.quotas import PURGE_ROWS as QUOTA_ROWS
 from mailwright.accounts.quotas import purge_unit
 from mailwright.api.idempotency import PURGE_ROWS, purge
-from mailwright.clock import SystemClock
 from mailwright.daemon.vitals import Disk
 from mailwright.daemon.wiring import Node
 from mailwright.queue.retention import KNOWN_BODY, Forgetting, Retention
@@ -43,7 +42,7 @@ class Maintenance:
         thorough_at = self._node.clock.now()
         await self._sweep_bodies()
         while not self._stopping.is_set():
-            self._look_at_clock()
+            await self._node.out.timekeeping.look()
             await self._look_at_disk()
             if self._node.clock.now() >= thorough_at:
                 await self._look_after()
@@ -53,21 +52,6 @@ class Maintenance:
                     await self._stopping.wait()
             except TimeoutError:
                 continue
-
-    def _look_at_clock(self) -> None:
-        clock = self._node.clock
-        if isinstance(clock, SystemClock):
-            ahead = clock.reread()
-            vitals = self._node.vitals
-            vitals.clock_ahead_s = ahead.total_seconds()
-            trust = self._node.out.trust
-            trust.compared(ahead)
-            vitals.is_clock_suspect = trust.is_suspect
-            if trust.is_suspect:
-                logger.warning(
-                    "the clock is suspect: %s; mail is delivered, but nothing expires",
-                    trust.suspicion,
-                )
 
     async def _look_at_disk(self) -> None:
         settings = self._node.settings

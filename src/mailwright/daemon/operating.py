@@ -17,7 +17,13 @@ from mailwright.accounts.proving import Prover
 from mailwright.accounts.quotas import Quotas
 from mailwright.accounts.settings.administration import Administration
 from mailwright.api.app import create_operator_app
-from mailwright.api.ports import ApiLimits, Budget, OperatorPorts, QueueDoor
+from mailwright.api.ports import (
+    ApiLimits,
+    Budget,
+    OperatorPorts,
+    QueueDoor,
+    TimeDoor,
+)
 from mailwright.api.server import ApiServer
 from mailwright.clock import Clock
 from mailwright.daemon.redirection import Redirection
@@ -55,10 +61,11 @@ def open_offices(
     budget: Budget,
     limits: Callable[[], ApiLimits] = ApiLimits,
     queue: QueueDoor | None = None,
+    time: TimeDoor | None = None,
 ) -> Offices:
     """Put together what changes the settings of an open state.
 
-    ``queue`` is of the node that runs on it, if one does.
+    ``queue`` and ``time`` are of the node that runs on it, if one does.
     """
     live = state.settings
 
@@ -72,7 +79,7 @@ def open_offices(
     operations = None if queue is None else queue.operations
     stopping = Stopping(store, clock, store.ids.take, operations)
     ports = OperatorPorts(
-        administration, prover, stopping, clock, budget, limits, queue
+        administration, prover, stopping, clock, budget, limits, queue, time
     )
     return Offices(administration, prover, ports)
 

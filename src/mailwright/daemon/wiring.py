@@ -38,6 +38,7 @@ from mailwright.daemon.room_settings import (
     scheduler_settings,
 )
 from mailwright.daemon.state import State
+from mailwright.daemon.timekeeping import Timekeeping
 from mailwright.daemon.vitals import Readiness, Vitals
 from mailwright.mta.admission import Admission
 from mailwright.mta.courier import Courier
@@ -55,6 +56,7 @@ from mailwright.queue.book import LineBook
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
 from mailwright.queue.dispatch import Tools
+from mailwright.queue.expiry import Expiry
 from mailwright.queue.holds import Holds
 from mailwright.queue.in_flight import InFlight
 from mailwright.queue.intake import QueueIntake
@@ -109,6 +111,8 @@ class Outgoing:
     limits: StoredLimits
     reporter: Reporter
     operations: Operations
+    expiry: Expiry
+    timekeeping: Timekeeping
 
 
 @dataclass(slots=True)
@@ -164,7 +168,10 @@ def _put_together(
     make_folder(bodies_folder)
     bodies = BodyStore(bodies_folder)
     book = LineBook(store.ids.take)
-    out = _outgoing(settings, state, clock, resolver, signing, bodies, budget, book)
+    vitals = Vitals()
+    out = _outgoing(
+        settings, state, clock, resolver, signing, bodies, budget, book, vitals
+    )
     quotas = Quotas(state.settings.directory)
     intake = QueueIntake(
         store=store,
@@ -180,19 +187,29 @@ def _put_together(
         quotas=quotas,
         reporter=out.reporter,
     )
+    queue = QueueDoor(
+        out.operations,
+        state.settings.directory,
+        store,
+        clock,
+        lambda: out.trust.suspicion,
+    )
     offices = open_offices(
         state,
         clock,
         fresh_resolver,
         budget,
         lambda: api_limits(settings),
-        queue=QueueDoor(out.operations, state.settings.directory, store, clock),
+        queue=queue,
+        time=out.timekeeping,
     )
     redirection = Redirection(
         state.settings.directory, book, out.scheduler, out.profiles
     )
     operating = Operating(offices, settings.state_dir, quotas, book, redirection)
-    readiness, vitals = Readiness(out.operations.notices), Vitals()
+    readiness = Readiness(
+        lambda: [*out.operations.notices(), *out.timekeeping.notices()]
+    )
     event_file = event_file_of(settings.log, store, clock, state.settings.directory)
 
     def metrics(listeners: Sequence[Listener]) -> MetricsDoor:
@@ -242,6 +259,7 @@ def _outgoing(
     bodies: BodyStore,
     budget: ByteBudget,
     book: LineBook,
+    vitals: Vitals,
 ) -> Outgoing:
     store, live = state.store, state.settings
     delivery = settings.delivery
@@ -362,6 +380,15 @@ def _outgoing(
         limits,
         reporter,
         operations,
+        Expiry(
+            store=store,
+            book=book,
+            clock=clock,
+            trust=trust,
+            tally=tally,
+            reporter=reporter,
+        ),
+        Timekeeping(clock, trust, vitals, scheduler.reconsider),
     )
 
 
@@ -433,7 +460,10 @@ def _doors(
         hostname=settings.hostname,
         fresh_id=lambda: f"{prefix}.{next(numbers)}",
         unready=readiness.reasons,
-        notices=out.operations.public_notices,
+        notices=lambda: [
+            *out.operations.public_notices(),
+            *out.timekeeping.notices(),
+        ],
         metrics=metrics(listeners),
         limits=lambda: doors.api_limits,
         operating=offices.ports,

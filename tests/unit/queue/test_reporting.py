@@ -51,6 +51,7 @@ from mailwright.ids import (
 )
 from mailwright.queue.delivery import State
 from mailwright.queue.notify import DELAY_AFTER
+from mailwright.queue.selection import Selection
 from mailwright.queue.tables import (
     contents,
     deliveries,
@@ -411,6 +412,32 @@ def test_a_domain_that_does_not_exist_is_reported_with_our_own_words(
         assert "Remote-MTA" not in found
 
     drive(tmp_path, body, courier=courier)
+
+
+def test_mail_that_expires_while_it_is_held_is_reported(tmp_path: Path) -> None:
+    courier = Mailbox()
+    clock = ManualClock()
+
+    async def body(queue: Queue) -> None:
+        held = Selection(domain="x.example")
+        await queue.operations.hold(held, reason="r", author="a")
+        at = clock.now()
+        await queue.intake.accept(submission("a@x.example", at=at))
+        await queue.intake.accept(submission("b@x.example", at=at, notify="NEVER"))
+        clock.advance(2 * 86_400)
+        await queue.store.ensure_day(clock.now().date())
+        assert await queue.expiry.sweep() == 2
+
+        async def told() -> bool:
+            return len(courier.reports) == 1
+
+        await until(told, 60)
+        (report,) = courier.reports
+        assert "a@x.example" in str(report)
+        assert "Action: failed" in str(report)
+        assert await queue.expiry.sweep() == 0
+
+    drive(tmp_path, body, courier=courier, clock=clock)
 
 
 def test_an_expired_delivery_is_reported_with_the_last_thing_that_was_said(
