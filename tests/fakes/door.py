@@ -257,8 +257,7 @@ class MemoryPeer:
         return said
 
     def _is_idle(self) -> bool:
-        conversation = self.session.conversation
-        return conversation._is_waiting and not conversation._unread_octets
+        return self.session.conversation.is_idle
 
     def disconnect(self) -> None:
         """Vanish."""

@@ -1,5 +1,11 @@
 """Moves octets between a connection and its dialogue; the only file here with timeouts.
 
+Theory of operation. Commands are obeyed in the callback that brings them: a task that is
+woken for each line costs more than the line. Only what takes time (a message, a login,
+TLS, a peer that does not read its replies) is :data:`Work` for the task that runs the
+conversation; while it is at work, what comes waits in the
+:class:`~mailwright.mta.submission.inflow.Inflow`.
+
 Promises:
 
 * Replies to pipelined commands leave in one write; a reply is written before we wait.
@@ -15,7 +21,8 @@ Standards: RFC 5321 §4.5.3.2 (timeouts), RFC 3207 §4.2 and RFC 8314 §3.3 (TLS
 
 import asyncio
 import logging
-from typing import Final, assert_never
+from enum import Enum
+from typing import Final, TypeAlias, assert_never
 
 from mailwright.mta.admission import Offer
 from mailwright.mta.smtp.framing import Content, ContentEnd, LineFault, LineReader
@@ -30,6 +37,7 @@ from mailwright.mta.submission.dialogue import (
 )
 from mailwright.mta.submission.door import Door
 from mailwright.mta.submission.gathering import Gathering
+from mailwright.mta.submission.inflow import Inflow
 from mailwright.mta.submission.login import Challenge, LoginExchange, NameAndSecret
 from mailwright.mta.submission.ports import PeerIp
 from mailwright.mta.submission.trace import protocol_name, received_field
@@ -38,7 +46,8 @@ from mailwright.submission import NotAcceptedError, PatienceOverError, Submissio
 
 _logger = logging.getLogger(__name__)
 
-READ_OCTETS: Final = 65_536
+#: After so many commands in one go, others have their turn.
+_LINES_A_TURN: Final = 100
 #: Larger bodies are admitted in a thread: it would hold the loop for over 1 ms.
 INLINE_BODY_OCTETS: Final = 262_144
 # A peer that has left this much unread may not begin TLS: starting it must not wait
@@ -50,49 +59,79 @@ class PeerGoneError(Exception):
     """There is nobody to answer any more, or nothing that may be answered."""
 
 
+class Pause(Enum):
+    """Work that is only waiting."""
+
+    MORE_LINES = "let others have their turn"
+    UNSENT = "wait until the peer reads"
+
+
+#: What takes time.
+Work: TypeAlias = ReadMessage | LogIn | BeginTls | Pause
+
+
 class Conversation:
     """One connection from its greeting to its end.
 
     Args:
         door: what it shares with the listener's others.
         peer: whom it is with.
-        reader: counts of what is fed to it are to be reported to :meth:`octets_came`.
-        writer: of the same connection.
+        writer: of the connection; what it brings is handed to :meth:`octets_came`.
     """
 
-    def __init__(
-        self,
-        door: Door,
-        peer: PeerIp,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
+    def __init__(self, door: Door, peer: PeerIp, writer: asyncio.StreamWriter) -> None:
         self._door = door
         self._settings = door.settings
         self._peer = peer
-        self._reader = reader
         self._writer = writer
+        self._inflow = Inflow(writer)
         self._loop = asyncio.get_running_loop()
         self._dialogue = Dialogue(door.settings, door.network_credential(peer))
         if writer.get_extra_info("ssl_object") is not None:
             self._dialogue.secured()
         self._lines = LineReader()
         self._out: list[bytes] = []
-        self._unread_octets = 0
         self._is_over = False
         self._is_waiting = False
+        self._parked: asyncio.Future[Work | None] | None = None
         self._is_in_step = True
         self._messages = 0
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.id: Final = door.fresh_id()
 
-    def octets_came(self, count: int) -> None:
-        """Note that ``count`` octets were fed to the reader."""
-        self._unread_octets += count
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for the peer."""
+        if not self._is_waiting or self._inflow.octets:
+            return False
+        return self._parked is None or not self._parked.done()
+
+    def octets_came(self, octets: bytes) -> None:
+        """Obey the commands among ``octets``, or keep them for who is at work."""
+        if self._parked is None or self._parked.done():
+            self._inflow.feed(octets)
+            return
+        self._lines.feed(octets)
+        work = self._obey_lines()
+        if work is None and not self._is_over:
+            if not self._out:
+                return
+            self._writer.write(self._take_out())
+            if not self._writer.transport.get_write_buffer_size():
+                return
+            work = Pause.UNSENT
+        self._parked.set_result(work)
+
+    def ended(self) -> None:
+        """Note that the peer sends nothing more."""
+        self._inflow.end()
+        if self._parked is not None and not self._parked.done():
+            self._parked.set_result(None)
 
     def lost(self) -> None:
         """Note that the connection has ended."""
+        self.ended()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -118,35 +157,91 @@ class Conversation:
 
     async def _converse(self) -> None:
         self._say(answers.greeting(self._settings.hostname))
+        self._await_line()
         while not self._is_over:
-            line = await self._next_line()
-            try:
-                await self._obey(line)
-            except PeerGoneError:
-                raise
-            except Exception:
-                failure = self._door.fresh_id()
-                _logger.exception("SMTP session %s: failure %s", self.id, failure)
-                self._fail(failure)
+            work = self._obey_lines()
+            if work is None and not self._is_over:
+                work = await self._next_work()
+            if work is not None:
+                try:
+                    await self._do(work)
+                except PeerGoneError:
+                    raise
+                except Exception:
+                    failure = self._door.fresh_id()
+                    _logger.exception("SMTP session %s: failure %s", self.id, failure)
+                    self._fail(failure)
+                self._await_line()
         await self._flush()
 
-    async def _obey(self, line: bytes | LineFault) -> None:
+    def _await_line(self) -> None:
+        # One deadline for the whole line: a trickle of octets does not move it.
+        self._deadline = self._loop.time() + self._settings.command_timeout_s
+
+    def _obey_lines(self) -> Work | None:
+        """Obey the lines that are there; return what takes time, if something does."""
+        try:
+            for obeyed in range(_LINES_A_TURN):
+                line = self._lines.next_line()
+                if line is None:
+                    if obeyed:
+                        self._await_line()
+                    return None
+                work = self._obey(line)
+                if work is not None or self._is_over:
+                    return work
+        except Exception:
+            failure = self._door.fresh_id()
+            _logger.exception("SMTP session %s: failure %s", self.id, failure)
+            self._fail(failure)
+        return Pause.MORE_LINES
+
+    def _obey(self, line: bytes | LineFault) -> Work | None:
         if isinstance(line, LineFault):
             self._violated(line.value)
             self._act(self._dialogue.fault(line))
-            return
+            return None
         event = self._dialogue.receive(line)
-        match event:
-            case Answer() | HangUp():
-                self._act(event)
+        if isinstance(event, Answer | HangUp):
+            self._act(event)
+            return None
+        return event
+
+    async def _next_work(self) -> Work | None:
+        """Wait for the peer; return what it wants done, if that takes time."""
+        await self._flush()
+        if self._inflow.octets:
+            self._lines.feed(self._inflow.take())
+            return None
+        if self._inflow.has_ended:
+            raise PeerGoneError
+        if self._dialogue.should_leave:
+            self._say(answers.STOPPING)
+            self._is_over = True
+            return None
+        self._is_waiting = True
+        self._parked = self._loop.create_future()
+        try:
+            return await self._parked
+        finally:
+            self._parked = None
+            self._is_waiting = False
+
+    async def _do(self, work: Work) -> None:
+        match work:
             case ReadMessage():
                 await self._take_message()
             case LogIn():
-                await self._log_in(LoginExchange(event.command.mechanism), event)
+                await self._log_in(LoginExchange(work.command.mechanism), work)
             case BeginTls():
                 await self._start_tls()
+            case Pause.MORE_LINES:
+                await self._flush()
+                await asyncio.sleep(0)
+            case Pause.UNSENT:
+                await self._flush()
             case _:
-                assert_never(event)
+                assert_never(work)
 
     def _act(self, event: Answer | HangUp) -> None:
         self._say(event.octets)
@@ -168,11 +263,16 @@ class Conversation:
     def _say(self, octets: bytes) -> None:
         self._out.append(octets)
 
-    async def _flush(self) -> None:
-        if not self._out:
-            return
-        self._writer.write(b"".join(self._out))
+    def _take_out(self) -> bytes:
+        said = self._out[0] if len(self._out) == 1 else b"".join(self._out)
         self._out.clear()
+        return said
+
+    async def _flush(self) -> None:
+        if self._out:
+            self._writer.write(self._take_out())
+        if not self._writer.transport.get_write_buffer_size():
+            return
         try:
             await self._writer.drain()
         except OSError as error:
@@ -183,19 +283,15 @@ class Conversation:
         await self._flush()
         self._is_waiting = True
         try:
-            octets = await self._reader.read(READ_OCTETS)
-        except OSError as error:
-            raise PeerGoneError from error
+            octets = await self._inflow.read()
         finally:
             self._is_waiting = False
         if not octets:
             raise PeerGoneError
-        self._unread_octets -= len(octets)
         return octets
 
     async def _next_line(self) -> bytes | LineFault:
-        # One deadline for the whole line: a trickle of octets does not move it.
-        self._deadline = self._loop.time() + self._settings.command_timeout_s
+        self._await_line()
         while (line := self._lines.next_line()) is None:
             if self._dialogue.should_leave:
                 self._say(answers.STOPPING)
@@ -227,7 +323,7 @@ class Conversation:
 
     def _has_stray_octets(self) -> bool:
         """Whether anything came in clear that TLS would make look protected."""
-        if self._lines.is_empty and not self._unread_octets:
+        if self._lines.is_empty and not self._inflow.octets:
             return False
         self._violated("octets behind STARTTLS")
         return True

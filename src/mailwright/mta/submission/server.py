@@ -13,7 +13,7 @@ import asyncio
 from aiosmtpd.smtp import SMTP
 from typing_extensions import override
 
-from mailwright.mta.submission.conversation import READ_OCTETS, Conversation
+from mailwright.mta.submission.conversation import Conversation
 from mailwright.mta.submission.door import Door
 from mailwright.mta.submission.ports import PeerIp
 
@@ -32,7 +32,7 @@ class SubmissionSession(SMTP):
         self.loop = asyncio.get_running_loop()
         asyncio.StreamReaderProtocol.__init__(
             self,
-            asyncio.StreamReader(READ_OCTETS, self.loop),
+            asyncio.StreamReader(loop=self.loop),  # is fed nothing
             self._cb_client_connected,
             self.loop,
         )
@@ -56,19 +56,17 @@ class SubmissionSession(SMTP):
         """Set up the streams and the conversation; nothing is said yet."""
         asyncio.StreamReaderProtocol.connection_made(self, transport)
         self.transport = transport
-        self._conversation = Conversation(
-            self._door, self._peer, self._reader, self._writer
-        )
+        self._conversation = Conversation(self._door, self._peer, self._writer)
 
     @override
     def data_received(self, data: bytes) -> None:
-        """Count and buffer what came."""
-        self.conversation.octets_came(len(data))
-        super().data_received(data)
+        """Let the conversation have what came."""
+        self.conversation.octets_came(data)
 
     @override
     def eof_received(self) -> bool | None:
         """Let the conversation read what came before the end, and answer it."""
+        self.conversation.ended()
         return asyncio.StreamReaderProtocol.eof_received(self)
 
     @override

@@ -505,10 +505,10 @@ def test_nothing_is_read_from_a_client_while_its_content_is_written() -> None:
         peer.session.data_received(HEADER + BODY)
         await until(files.waiting.is_set)
         conversation = peer.session.conversation
-        before = conversation._unread_octets
+        before = conversation._inflow.octets
         peer.session.data_received(BODY * 2)
         await peer.quiet()
-        assert conversation._unread_octets == before + 2 * len(BODY)
+        assert conversation._inflow.octets == before + 2 * len(BODY)
         assert peer.transport.is_paused
         files.gate.set()
         assert codes(await answer(peer, b".\r\n")) == [250]
