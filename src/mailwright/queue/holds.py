@@ -137,10 +137,6 @@ class Holds:
     def __contains__(self, hold_id: HoldId) -> bool:
         return hold_id in self._holds
 
-    def get(self, hold_id: HoldId) -> Hold | None:
-        """Return the hold with this id, if it is in force."""
-        return self._holds.get(hold_id)
-
     def add(self, hold: Hold) -> None:
         """Take ``hold`` in."""
         self._holds[hold.id] = hold
