@@ -186,7 +186,7 @@ def test_swaks_finds_no_form_in_which_the_node_relays(
 
         async def is_taken(options: Sequence[str]) -> bool:
             async with slots:
-                status, dialog = await swaks(port, *extra, *options)
+                _, dialog = await swaks(port, *extra, *options)
             # swaks understood what it was to do, and did it.
             assert "=== Connected to" in dialog, dialog
             return TAKEN in dialog
