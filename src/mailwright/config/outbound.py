@@ -103,7 +103,8 @@ class DeliverySettings(Section):
     )
     connections: Count = setting(
         100,
-        text="Outgoing connections at once, to all receivers together.",
+        text="Outgoing connections at once, to all receivers together. Those whose receiver "
+        "has said nothing for 10 s are counted apart, up to as many again.",
         example=100,
         unit="connections",
         live=True,

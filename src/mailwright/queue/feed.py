@@ -36,6 +36,13 @@ class LaneFeed:
         self._taken: dict[int, _Taken] = {}
         #: Whether the connection got as far as asking for mail.
         self.was_asked = False
+        self._moved_at = tools.clock.steady()
+
+    def waits_for_s(self, now_s: float) -> float:
+        """Return for how long the receiver has let us wait, at steady time ``now_s``."""
+        if self.was_asked and not self._taken:
+            return 0.0  # it waits for us
+        return now_s - self._moved_at
 
     async def take(self, want: int) -> Sequence[Parcel]:
         """Return up to ``want`` claimed deliveries; empty: close the connection."""
@@ -47,7 +54,7 @@ class LaneFeed:
             self._tools.permits.connected(lane.keys, lane.site.profile, self._source)
         parcels = []
         taken = await lane.take(self._source, want)
-        now = self._tools.clock.steady()
+        now = self._moved_at = self._tools.clock.steady()
         for claimed, content, permit in taken:
             parcel = parcel_of(claimed, content)
             octets = content.octets
@@ -59,6 +66,7 @@ class LaneFeed:
         """Move the delivery on. Never blocks."""
         taken = self._taken.pop(attempt.parcel.delivery)
         tools = self._tools
+        self._moved_at = tools.clock.steady()
         tools.budget.release(taken.octets)
         if attempt.end is not End.NOT_OFFERED:
             took_s = tools.clock.steady() - taken.at

@@ -41,6 +41,10 @@ UNWRITTEN_PAUSE_S: Final = 1.0
 LINES_AT_ONCE: Final = 500
 #: When a line that found no room for a lane looks for it by itself.
 CROWDED_REST: Final = timedelta(minutes=1)
+#: A connection whose receiver says nothing for so long is not counted for others.
+STUCK_S: Final = 10.0
+#: How often to look for such connections while there are as many as may be.
+STUCK_LOOK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ class Scheduler:
         #: Lanes with a connection that carries nothing.
         self._idle: dict[Lane, None] = {}
         self._slots: Slots[Lane] = Slots(settings.connections)
+        self._feeds: set[LaneFeed] = set()
         self._recalled: Timetable[Lane] = Timetable()
         #: Lines that rest because of a limit.
         self._limited: set[Line] = set()
@@ -346,6 +351,8 @@ class Scheduler:
             return
         lane.connections[permit.source] += 1
         lane.is_connecting = True
+        if self._slots.is_used_up:
+            self._wake.set()  # from now on it matters which are stuck
         self._tasks.create_task(
             self._connection(lane, permit.source), name=f"site {lane.site.key}"
         )
@@ -356,7 +363,7 @@ class Scheduler:
             return  # one connection for everyone comes before a second for anyone
         provider = lane.site.profile.provider
         self._slots.wait(provider, lane)
-        is_full = self._slots.taken >= self._slots.limit
+        is_full = self._slots.is_full
         for other in self._idle:
             is_of_use = is_full or other.site.profile.provider == provider
             if is_of_use and other.close_idle():
@@ -379,11 +386,19 @@ class Scheduler:
                 return
             self.connect(lane)
 
+    def _count_stuck(self) -> None:
+        """Count connections whose receivers let us wait, if that matters."""
+        if self._slots.is_used_up:
+            now_s = self._tools.clock.steady()
+            waits = (feed.waits_for_s(now_s) for feed in self._feeds)
+            self._slots.stuck = sum(wait_s >= STUCK_S for wait_s in waits)
+
     def _start_due(self) -> float | None:
         """Start whatever is due; return the seconds until something will be."""
         if self.is_stopping():
             return UNWRITTEN_PAUSE_S
         now = self._tools.clock.now()
+        self._count_stuck()
         self._hand_out_slots()
         for lane in list(islice(self._recalled.take_due(now), LINES_AT_ONCE)):
             if lane.has_work or lane.connections:
@@ -391,7 +406,8 @@ class Scheduler:
             else:
                 self._close(lane)
         self._start_lines(now)
-        waits = [self._recalled.wait_s(now), self._parked.wait_s(now)]
+        look_s = STUCK_LOOK_S if self._slots.is_used_up else None
+        waits = [self._recalled.wait_s(now), self._parked.wait_s(now), look_s]
         return min((each for each in waits if each is not None), default=None)
 
     def _start_lines(self, now: datetime) -> None:
@@ -457,6 +473,7 @@ class Scheduler:
     async def _connection(self, lane: Lane, source: SourceId) -> None:
         reply: Reply | None = _FAULT
         feed = LaneFeed(lane, source, self._tools)
+        self._feeds.add(feed)
         try:
             reply = await self._courier.carry(
                 lane.site, self._directory().sources[source], feed
@@ -464,6 +481,7 @@ class Scheduler:
         except Exception:  # the outermost frame of a connection
             logger.exception("a delivery session failed")
         finally:
+            self._feeds.discard(feed)
             feed.abandon()
             profile = lane.site.profile
             self._tools.permits.disconnected(

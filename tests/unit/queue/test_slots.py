@@ -45,6 +45,29 @@ def test_who_waits_for_its_own_provider_makes_no_other_yield() -> None:
     assert slots.next_waiter() == "lane"
 
 
+def test_what_is_stuck_counts_for_its_own_provider_only() -> None:
+    slots: Slots[str] = Slots(16)
+    assert [slots.try_take("dead") for _ in range(15)] == [True] * 14 + [False]
+    slots.stuck = 14
+    assert not slots.try_take("dead"), "its share is used up all the same"
+    assert [slots.try_take("well") for _ in range(15)] == [True] * 14 + [False]
+    assert [slots.try_take("third") for _ in range(3)] == [True, True, False]
+    slots.wait("third", "lane")
+    slots.free("well")
+    assert slots.next_waiter() == "lane"
+
+
+def test_there_are_twice_the_limit_at_most_however_many_are_stuck() -> None:
+    slots: Slots[str] = Slots(8)
+    for provider in "abcdef":
+        while slots.try_take(provider):
+            slots.stuck = slots.taken
+    assert slots.taken == 16
+    for _ in range(7):
+        slots.free("a")
+    assert slots.stuck <= slots.taken
+
+
 def test_a_lane_that_goes_away_waits_no_more() -> None:
     slots: Slots[str] = Slots(1)
     assert slots.try_take("a")

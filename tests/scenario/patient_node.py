@@ -1,0 +1,14 @@
+"""A node that counts a connection for everyone, however long its receiver is silent.
+
+Everything else of it is the node as it is: ``patient_node.py FILE`` runs ``serve``.
+"""
+
+import sys
+
+from mailwright.cli.main import main
+from mailwright.queue import scheduler
+
+assert scheduler.STUCK_S < 60
+scheduler.STUCK_S = 1e9
+sys.argv.insert(1, "serve")
+main()
