@@ -23,6 +23,7 @@ from mailwright.events.tables import events_of
 from mailwright.events.types import EventType
 from mailwright.ids import CampaignId, DeliveryId, MessageId, Subject, TenantId
 from mailwright.store.days import day_of, number_of
+from mailwright.store.json_text import to_json
 from mailwright.store.statements import SEQ, Bound, Query, Row
 
 MAX_PAGE: Final = 1_000
@@ -89,7 +90,7 @@ def write_event(
         subject=about.subject,
         campaign=about.campaign,
         accepted_on=number_of(about.accepted_on),
-        data=json.dumps(data, separators=(",", ":"), ensure_ascii=False),
+        data=to_json(data),
     )
 
 

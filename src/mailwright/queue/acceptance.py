@@ -7,10 +7,10 @@ acknowledged and is discarded at the next start. A repeatable create takes that 
 the answer that it keeps says who is suppressed, which the first units find out.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -34,6 +34,7 @@ from mailwright.queue.statements import (
     QueueStatements,
     insert_finished,
 )
+from mailwright.store.json_text import to_json
 from mailwright.store.statements import Bound, Row, Step, Unit, Value
 from mailwright.submission import Submission
 
@@ -113,7 +114,7 @@ def whole_unit(acceptance: Acceptance, statements: QueueStatements) -> Unit:
                 acceptance, statements, new, to_micros(acceptance.due_at(new))
             ),
             then=_queued(acceptance, new),
-            otherwise=_suppressed(acceptance, new),
+            otherwise=partial(_suppressed, acceptance, new),
         )
         for new in acceptance.deliveries
     )
@@ -223,9 +224,9 @@ def _message_rows(acceptance: Acceptance, *, is_complete: bool) -> tuple[Bound, 
             sending_domain=submission.sending_domain,
             message_id=submission.message_id,
             size_octets=len(submission.header) + len(submission.body),
-            tags=_json(submission.tags),
-            metadata=_json(submission.metadata),
-            edits=_json(submission.edits),
+            tags=to_json(submission.tags),
+            metadata=to_json(submission.metadata),
+            edits=to_json(submission.edits),
         ),
     )
 
@@ -328,7 +329,3 @@ def _suppressed(acceptance: Acceptance, new: NewDelivery) -> tuple[Bound, ...]:
             {},
         ),
     )
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

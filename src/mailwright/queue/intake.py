@@ -39,6 +39,7 @@ from mailwright.queue.acceptance import (
 from mailwright.queue.book import LineBook
 from mailwright.queue.content import Contents, checksum_of
 from mailwright.queue.line import Line, LineKey
+from mailwright.queue.patience import Patience, WaitOverError
 from mailwright.queue.reporting import Enclosure, Reporter
 from mailwright.queue.statements import (
     DISCARD_CONTENT,
@@ -121,6 +122,7 @@ class QueueIntake:
         self._subject_of = subject_of
         self._write_file = write_file
         self._settings = settings
+        self._patience = Patience()
         self._on_queued = on_queued
         self._tally = tally or Tally()
         self._quotas = quotas
@@ -260,10 +262,10 @@ class QueueIntake:
                 ended.set_exception(error or StoreError("no result"))
 
         pending = self._store.submit(unit, done)
+        self._patience.add(ended, self._settings.patience.total_seconds())
         try:
-            async with asyncio.timeout(self._settings.patience.total_seconds()):
-                return await ended
-        except TimeoutError:
+            return await ended
+        except WaitOverError:
             if not pending.withdraw():
                 # It has begun: whether it is stored will be known too late to say.
                 raise PatienceOverError from None
@@ -276,6 +278,8 @@ class QueueIntake:
             raise NotAcceptedError(_FULL) from error
         except StoreError as error:
             raise NotAcceptedError(_TROUBLE) from error
+        finally:
+            self._patience.remove(ended)
 
     def _finish(
         self, acceptance: Acceptance, outcomes: Sequence[Sequence[Row]] | None

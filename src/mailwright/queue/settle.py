@@ -27,6 +27,7 @@ from mailwright.queue.statements import (
 )
 from mailwright.reply import Origin, Phase, Reply
 from mailwright.report import LastAttempt
+from mailwright.store.json_text import to_json
 from mailwright.store.statements import Bound, Row, Step, Unit
 
 #: Characters of a reply's text that a row keeps.
@@ -124,7 +125,7 @@ def _last_reply(attempt: Attempt, now: datetime) -> str | None:
     if attempt.end is End.NOT_OFFERED:
         return None
     reply = attempt.reply
-    return json.dumps(
+    return to_json(
         (
             reply.code,
             reply.enhanced,
@@ -133,9 +134,7 @@ def _last_reply(attempt: Attempt, now: datetime) -> str | None:
             reply.origin,
             attempt.hop,
             to_micros(now),
-        ),
-        separators=(",", ":"),
-        ensure_ascii=False,
+        )
     )
 
 
@@ -256,8 +255,11 @@ def unit_of(
             then = (*then, write_event(node, now, event, about, data))
     if report is not None:
         then = (*then, *report.statements)
-    stale = write_event(node, now, EventType.POSSIBLE_DUPLICATE, about, data)
-    return Unit((Step(guard, then, (stale,)),))
+
+    def stale() -> tuple[Bound, ...]:
+        return (write_event(node, now, EventType.POSSIBLE_DUPLICATE, about, data),)
+
+    return Unit((Step(guard, then, stale),))
 
 
 def end_waiting(

@@ -1,7 +1,7 @@
 """Runs the steps of one unit on a cursor. Knows nothing of turns or threads."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -66,14 +66,14 @@ class UnitRunner:
         self,
         guard: Bound,
         then: tuple[Bound, ...],
-        otherwise: tuple[Bound, ...],
+        otherwise: tuple[Bound, ...] | Callable[[], tuple[Bound, ...]],
         *,
         carry: bool,
     ) -> list[Row]:
         self._execute(guard)
         rows: list[Row] = self._cursor.fetchall()
         if not rows:
-            for bound in otherwise:
+            for bound in otherwise() if callable(otherwise) else otherwise:
                 self._execute(bound)
         elif carry:
             names = [column[0] for column in self._cursor.description]

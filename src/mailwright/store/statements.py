@@ -139,13 +139,14 @@ class Step:
             bound by name, beneath the statement's own values (what it was called with,
             and the constants that Core put in: ``values(state=2)`` stays 2 whatever the
             row's ``state`` is).
-        otherwise: statements for the case of no row.
+        otherwise: statements for the case of no row; a function is called for them then,
+            on the store thread.
         carry: whether ``then`` takes values from the guard's rows.
     """
 
     guard: Bound | None = None
     then: tuple[Bound, ...] = ()
-    otherwise: tuple[Bound, ...] = ()
+    otherwise: tuple[Bound, ...] | Callable[[], tuple[Bound, ...]] = ()
     carry: bool = False
 
 
