@@ -26,6 +26,8 @@ from mailwright.store.statements import Row
 logger = logging.getLogger(__name__)
 
 CACHE_OCTETS: Final = 32_000_000
+#: The part of it for what was read back: most of that is asked for once.
+_READ_BACK: Final = 1 / 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,29 @@ def checksum_of(header: bytes, body: bytes) -> int:
     return crc32(body, crc32(header))
 
 
+class _Recent:
+    """The contents that were used last, up to a number of octets."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._octets = 0
+        self._contents: OrderedDict[MessageId, Content] = OrderedDict()
+
+    def get(self, message: MessageId) -> Content | None:
+        content = self._contents.get(message)
+        if content is not None:
+            self._contents.move_to_end(message)
+        return content
+
+    def put(self, content: Content) -> None:
+        if content.octets > self._limit // 16 or content.message in self._contents:
+            return
+        self._contents[content.message] = content
+        self._octets += content.octets
+        while self._octets > self._limit:
+            self._octets -= self._contents.popitem(last=False)[1].octets
+
+
 class Contents:
     """Contents by message, the most recent ones in memory.
 
@@ -73,19 +98,13 @@ class Contents:
         """``read_file`` returns a body from a file; it is called in a thread."""
         self._store = store
         self._read_file = read_file
-        self._limit = cache_octets
-        self._octets = 0
         self.damaged = 0
-        self._cache: OrderedDict[MessageId, Content] = OrderedDict()
+        self._accepted = _Recent(cache_octets)
+        self._read_back = _Recent(int(cache_octets * _READ_BACK))
 
     def put(self, content: Content) -> None:
-        """Remember ``content`` unless it is large."""
-        if content.octets > self._limit // 16 or content.message in self._cache:
-            return
-        self._cache[content.message] = content
-        self._octets += content.octets
-        while self._octets > self._limit:
-            self._octets -= self._cache.popitem(last=False)[1].octets
+        """Remember ``content``, which was accepted now, unless it is large."""
+        self._accepted.put(content)
 
     async def get(
         self, messages: Iterable[MessageId]
@@ -100,11 +119,10 @@ class Contents:
         found: dict[MessageId, Content | None] = {}
         missing = []
         for message in messages:
-            content = self._cache.get(message)
+            content = self._accepted.get(message) or self._read_back.get(message)
             if content is None:
                 missing.append(message)
             else:
-                self._cache.move_to_end(message)
                 found[message] = content
         if missing:
             results = await self._store.read(
@@ -113,7 +131,7 @@ class Contents:
             for row in (row for rows in results for row in rows):
                 content = found[MessageId(row[0])] = await self._content_of(row)
                 if content is not None:
-                    self.put(content)
+                    self._read_back.put(content)
         return found
 
     async def originals(
