@@ -314,6 +314,24 @@ ROUTES: Mapping[tuple[str, str], Case] = {
             for of in ("domain", "unproven")
         ],
     ),
+    **{
+        ("POST", f"/v1/sending-domains/{{domain}}/keys/{{selector}}/{how}"): Case(
+            OPERATE,
+            lambda side, how=how: Ask(
+                "POST", f"/v1/sending-domains/nobody.example/keys/s1/{how}", json={}
+            ),
+            [
+                Probe(
+                    "domain",
+                    lambda value, how=how: Ask(
+                        "POST", f"/v1/sending-domains/{value}/keys/s1/{how}", json={}
+                    ),
+                    403,
+                )
+            ],
+        )
+        for how in ("retire", "revoke")
+    },
     ("GET", "/v1/clock"): Case(OPERATE, lambda side: get("/v1/clock"), is_read=True),
     ("POST", "/v1/clock/settle"): Case(
         OPERATE, lambda side: Ask("POST", "/v1/clock/settle", json={"reason": "x"})

@@ -220,7 +220,8 @@ class KeyRing:
         if revoked is None or not revoked.is_revoked:
             return None
         for (domain, other), found in self._contents.dkim.items():
-            if domain == sending_domain and found.is_primary and not found.is_revoked:
+            is_signing = found.is_primary and found.retired_at is None
+            if domain == sending_domain and is_signing and not found.is_revoked:
                 return self.dkim_key(sending_domain, other)
         return None
 

@@ -123,6 +123,10 @@ RETIRE_STREAM: Final = _update_of(tables.streams, "retired_at")
 RETIRE_CREDENTIAL: Final = _update_of(tables.credentials, "retired_at")
 RETIRE_SENDING_DOMAIN: Final = _update_of(tables.sending_domains, "retired_at")
 RETIRE_DKIM_KEY: Final = _update_of(tables.dkim_keys, "retired_at", by=_KEY_OF_DKIM)
+#: For good: it signs nothing any more.
+REVOKE_DKIM_KEY: Final = _update_of(
+    tables.dkim_keys, "retired_at", "revoked_at", by=_KEY_OF_DKIM
+)
 RETIRE_ROUTE: Final = _update_of(tables.routes, "retired_at")
 RETIRE_THROTTLE: Final = _update_of(tables.throttles, "retired_at")
 RETIRE_PROVIDER_CHANGE: Final = _update_of(tables.provider_changes, "retired_at")

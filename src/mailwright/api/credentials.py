@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 from fastapi import APIRouter, Depends, Response
 from fastapi import Path as PathParam
@@ -27,6 +27,9 @@ _MAX_CHARS: Final = 255
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
+Limit: TypeAlias = Annotated[int | None, Field(ge=1, le=10**12)]
+
+
 class CredentialIn(BaseModel):
     """A credential to create."""
 
@@ -44,6 +47,20 @@ class CredentialIn(BaseModel):
         default_factory=lambda: [each.value for each in DEFAULT_SCOPES],
         description="Of send, control, read, manage, operate",
         max_length=20,
+    )
+    hourly_limit: Limit = Field(
+        None, description="Recipients an hour; what is over it is accepted and paced"
+    )
+    daily_quota: Limit = Field(
+        None, description="Recipients a day; what is over it gets 452"
+    )
+    backlog_limit: Limit = Field(
+        None, description="Deliveries queued at once; what is over it gets 452"
+    )
+    dsn: str | None = Field(
+        None,
+        description="DSNs to the reverse-path: all, transactional or none",
+        max_length=_MAX_CHARS,
     )
 
 
@@ -100,7 +117,16 @@ def credentials_router(ports: OperatorPorts, identify: Identify) -> APIRouter:
         sent: CredentialIn, asking: Annotated[Operator, operator]
     ) -> Response:
         """Create a credential and show its secret, once."""
-        request = CredentialRequest(sent.name, sent.tenant, sent.stream, sent.scopes)
+        request = CredentialRequest(
+            sent.name,
+            sent.tenant,
+            sent.stream,
+            sent.scopes,
+            sent.hourly_limit,
+            sent.daily_quota,
+            sent.backlog_limit,
+            sent.dsn,
+        )
         try:
             check_name(sent.name)
             secret, secret_hash = make_secret(sent.name)

@@ -1,7 +1,8 @@
-"""``mailwright dkim``: make a key, print its record, compare DNS with it.
+"""``mailwright dkim``: make a key, print its record, compare DNS with it, end it.
 
-Works on files and DNS only: no node need be there. Exit status: 0 as wanted, 1 the
-record does not fit or cannot be asked for, 2 wrong arguments or an unusable key file.
+Making and checking work on files and DNS only: no node need be there. Exit status: 0 as
+wanted, 1 the record does not fit or cannot be asked for, or the node refuses, 2 wrong
+arguments or an unusable key file.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
+from urllib.parse import quote
 
 import dns.exception
 import dns.resolver
@@ -25,6 +27,7 @@ from mailwright.accounts.signing_keys import (
     read_pem,
 )
 from mailwright.address import AddressError, canonical_domain
+from mailwright.cli.operator import SettingsOption, ask_node
 from mailwright.clock import SystemClock
 from mailwright.mta.dkim.keys import generate, write_new_key
 from mailwright.mta.dkim.records import (
@@ -132,6 +135,82 @@ def check_record(
         print(f"{name}: {text}")
     if not is_good:
         raise typer.Exit(1)
+
+
+Replacement = Annotated[
+    str | None,
+    typer.Option(
+        "--replacement",
+        help="Selector of the key that signs from now on, if this one does now.",
+    ),
+]
+Reason = Annotated[str, typer.Option(help="Why, for `settings log`.")]
+
+
+@dkim_app.command("retire")
+def retire_key(
+    domain: Domain,
+    selector: Selector,
+    settings: SettingsOption,
+    replacement: Replacement = None,
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Accept nothing more with a key; what waits is still signed with it.
+
+    Keep its record in DNS until that mail has arrived.
+    """
+    body = {"replacement": replacement, "reason": reason}
+    _end_key(settings, "retire", _checked(domain, selector), body, as_json=as_json)
+
+
+@dkim_app.command("revoke")
+def revoke_key(
+    domain: Domain,
+    selector: Selector,
+    settings: SettingsOption,
+    replacement: Replacement = None,
+    no_replacement: Annotated[
+        bool,
+        typer.Option(
+            "--no-replacement",
+            help="Let nothing sign: bulk mail of the domain is refused and waits.",
+        ),
+    ] = False,
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Sign nothing more with a key, for good: others may have it.
+
+    What was accepted with it is signed with the key in force, and its events say so.
+    """
+    if replacement is not None and no_replacement:
+        _stop("--replacement and --no-replacement contradict each other")
+    body = {
+        "replacement": replacement,
+        "may_leave_none": no_replacement,
+        "reason": reason,
+    }
+    _end_key(settings, "revoke", _checked(domain, selector), body, as_json=as_json)
+
+
+def _end_key(
+    settings: Path,
+    how: str,
+    key: tuple[str, str],
+    body: Mapping[str, object],
+    *,
+    as_json: bool,
+) -> None:
+    domain, selector = (quote(each, safe="") for each in key)
+    path = f"/v1/sending-domains/{domain}/keys/{selector}/{how}"
+    found = ask_node(settings, "POST", path, body=body)
+    if as_json:
+        _print_json(found)
+        return
+    print(f"the key {found['selector']} of {found['domain']} is {found['ended']}")
+    if found["replacement"] is not None:
+        print(f"{found['replacement']} signs from now on")
 
 
 def _judged(answer: TxtAnswer, key: PrivateKey) -> tuple[bool, str, str]:

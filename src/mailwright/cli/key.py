@@ -51,6 +51,18 @@ def create(
             show_default=_DEFAULT_SCOPES,
         ),
     ] = None,
+    hourly_limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Recipients an hour; what is over it is paced."),
+    ] = None,
+    daily_quota: Annotated[
+        int | None,
+        typer.Option(min=1, help="Recipients a day; what is over it gets 452."),
+    ] = None,
+    backlog_limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Deliveries queued; what is over it gets 452."),
+    ] = None,
     rotate: Annotated[
         bool,
         typer.Option(
@@ -63,23 +75,23 @@ def create(
     """Create a credential and print its secret, once."""
     with command_errors():
         check_name(name)
-        if rotate and (tenant or stream or scopes):
-            raise CommandError(
-                "--rotate changes only the secret; leave out --tenant, --stream, "
-                "--scopes"
-            )
+        asked = {
+            "tenant": tenant,
+            "stream": stream,
+            "scopes": None if scopes is None else scopes.replace(",", " ").split(),
+            "hourly_limit": hourly_limit,
+            "daily_quota": daily_quota,
+            "backlog_limit": backlog_limit,
+        }
+        body = {key: value for key, value in asked.items() if value is not None}
+        if rotate and body:
+            options = ", ".join(f"--{key.replace('_', '-')}" for key in body)
+            raise CommandError(f"--rotate changes only the secret; leave out {options}")
 
     async def work(door: OperatorDoor) -> Any:
         if rotate:
             return await door.ask("POST", f"{_PATH}/{quote(name)}/secret")
-        wanted = _DEFAULT_SCOPES if scopes is None else scopes
-        body = {
-            "name": name,
-            "tenant": tenant or "",
-            "stream": stream or "",
-            "scopes": wanted.replace(",", " ").split(),
-        }
-        return await door.ask("POST", _PATH, body=body)
+        return await door.ask("POST", _PATH, body={"name": name, **body})
 
     made = run_operation(settings, work)
     if as_json:

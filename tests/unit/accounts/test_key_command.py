@@ -114,6 +114,40 @@ def test_a_secret_is_shown_once_and_is_nowhere_else(
     assert token not in octets
 
 
+def test_a_credential_is_made_with_its_limits(key: Commands) -> None:
+    made = key(
+        *("create", "crm", "--tenant", "acme", "--stream", "receipts"),
+        *("--hourly-limit", "1000", "--daily-quota", "5000", "--backlog-limit", "9"),
+    )
+    assert made == 0, key.err
+    assert key("list", "--json") == 0
+    [crm] = [
+        each for each in json.loads(key.out)["credentials"] if each["name"] == "crm"
+    ]
+    assert (crm["hourly_limit"], crm["daily_quota"], crm["backlog_limit"]) == (
+        *(1000, 5000),
+        9,
+    )
+    assert key("list") == 0
+    assert "1000 an" in key.out
+    assert key.rows(
+        "SELECT hourly_limit, daily_quota, backlog_limit FROM credentials "
+        "WHERE name = 'crm'"
+    ) == [(1000, 5000, 9)]
+
+
+def test_limits_are_counts_and_no_part_of_a_new_secret(key: Commands) -> None:
+    what = ("create", "crm", "--tenant", "acme", "--stream", "receipts")
+    assert key(*what, "--daily-quota", "0") == 2
+    assert key(*what, "--daily-quota", "9" * 30) == 1
+    assert "daily_quota" in key.err or "less than" in key.err
+    assert key("create", "printer", "--rotate", "--daily-quota", "7") == 1
+    assert "leave out --daily-quota" in key.err
+    # One that a setup file made keeps what the file says: no limit comes by the way.
+    assert key("create", "printer", "--daily-quota", "7") == 1
+    assert "it exists" in key.err
+
+
 def test_list_shows_who_has_a_secret(key: Commands) -> None:
     key("create", "app", "--tenant", "acme", "--stream", "receipts", "--scopes", "read")
 

@@ -39,6 +39,7 @@ from mailwright.accounts.settings.history import (
 )
 from mailwright.accounts.settings.present import Inventory, Present, read_inventory
 from mailwright.accounts.settings.records import Kind, Record, Ref, records_of
+from mailwright.accounts.settings.signing import KeyEnd, key_end
 from mailwright.accounts.settings.writing import Writing, ids_needed
 from mailwright.clock import to_micros
 from mailwright.config.problems import Complaint, format_key
@@ -226,6 +227,14 @@ class Administration:
             CredentialError: there is no such credential.
         """
         await self._repeated(lambda has: revocation(has, name), by)
+
+    async def end_signing_key(self, wanted: KeyEnd, by: Authorship) -> None:
+        """Retire a DKIM key, or revoke it for good.
+
+        Raises:
+            KeyEndError: it cannot be ended so; the text says what would do.
+        """
+        await self._repeated(lambda has: key_end(has, wanted), by)
 
     async def note_proofs(
         self, base: int, proven: Mapping[Ref, bool], by: Authorship

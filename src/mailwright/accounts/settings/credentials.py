@@ -41,6 +41,19 @@ class CredentialRequest:
     tenant: str = ""
     stream: str = ""
     scopes: Sequence[str] = DEFAULT_SCOPES
+    hourly_limit: int | None = None
+    daily_quota: int | None = None
+    backlog_limit: int | None = None
+    dsn: str | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it asks for nothing but a secret."""
+        asked = (
+            *(self.tenant, self.stream, self.hourly_limit, self.daily_quota),
+            *(self.backlog_limit, self.dsn),
+        )
+        return not any(asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +118,7 @@ def new_credential(
     present = inventory.items.get(ref)
     if present is not None:
         is_bare = not present.is_retired and present.secret is None
-        if is_bare and not request.tenant and not request.stream:
+        if is_bare and request.is_bare:
             return rotation(inventory, request.name, secret_hash)
         raise CredentialError("name", f"{request.name}: {_advice(present)}")
     tenants = _names(inventory, Kind.TENANT)
@@ -121,10 +134,10 @@ def new_credential(
         "tenant": request.tenant,
         "stream": request.stream,
         "scopes": _scopes(request.scopes),
-        "hourly_limit": None,
-        "daily_quota": None,
-        "backlog_limit": None,
-        "dsn": DsnPolicy.ALL.value,
+        "hourly_limit": request.hourly_limit,
+        "daily_quota": request.daily_quota,
+        "backlog_limit": request.backlog_limit,
+        "dsn": _dsn(request.dsn),
     }
     fields = {name: (None, value) for name, value in values.items()}
     wanted = {**inventory.wanted(), ref: Record(values, secret=secret_hash)}
@@ -195,6 +208,15 @@ def _scopes(wanted: Sequence[str]) -> tuple[str, ...]:
             "scopes", f"--scopes names none; there are: {_listed(known)}"
         )
     return tuple(sorted({str(Scope(name)) for name in wanted}))
+
+
+def _dsn(wanted: str | None) -> str:
+    known = [policy.value for policy in DsnPolicy]
+    if wanted is None:
+        return DsnPolicy.ALL.value
+    if wanted not in known:
+        raise CredentialError("dsn", f"{wanted!r} is none of: {_listed(known)}")
+    return wanted
 
 
 def _names(inventory: Inventory, kind: Kind) -> list[str]:

@@ -30,6 +30,7 @@ from mailwright.config.treatment import TREATMENT_KEYS
 from mailwright.config.units import parse_host_port
 from mailwright.store.statements import Bound, Query, Value
 
+_ENDING: Final = (Action.RETIRED, Action.REVOKED)
 #: What retires a row of each kind that has an id.
 _RETIRE: Final[Mapping[Kind, Query]] = {
     Kind.TENANT: statements.RETIRE_TENANT,
@@ -77,16 +78,15 @@ class Writing:
         for change in changes:
             if change.action is Action.ADDED and change.ref.kind is not Kind.DKIM_KEY:
                 self._ids[change.ref] = next(self._new_ids)
-        ending = (Action.RETIRED, Action.REVOKED)
         # A domain may change hands: the old owner's row goes first.
         bounds = [
             bound
             for change in changes
-            if change.action in ending
+            if change.action in _ENDING
             for bound in self._ended(change)
         ]
         for change in changes:
-            if change.action not in ending:
+            if change.action not in _ENDING:
                 bounds += self._written(change)
         bounds += self._doubted(changes)
         return bounds
@@ -97,6 +97,13 @@ class Writing:
         match kind:
             case Kind.ALLOWED_NETWORK:
                 yield statements.DELETE_ALLOWED_NETWORK(row_network=names[0])
+            case Kind.DKIM_KEY if change.action is Action.REVOKED:
+                yield statements.REVOKE_DKIM_KEY(
+                    row_sending_domain=row,
+                    row_selector=names[-1],
+                    retired_at=self._at,
+                    revoked_at=self._at,
+                )
             case Kind.DKIM_KEY:
                 yield statements.RETIRE_DKIM_KEY(
                     row_sending_domain=row, row_selector=names[-1], retired_at=self._at
@@ -358,7 +365,7 @@ class Writing:
             Ref(Kind.SENDING_DOMAIN, change.ref.names[:2]): None
             for change in changes
             if change.ref.kind is Kind.DKIM_KEY
-            and change.action is not Action.RETIRED
+            and change.action not in _ENDING
             and self._wanted[change.ref].values["is_primary"]
             and (change.action is Action.RESTORED or "is_primary" in change.fields)
         }
