@@ -41,6 +41,7 @@ from mailwright.mta.admission import Admission
 from mailwright.mta.dkim import records
 from mailwright.mta.submission.budget import ByteBudget
 from mailwright.queue.stopping import Stopping
+from mailwright.reputation.provider_file import provider_names
 from mailwright.store.store import Store
 
 ROUTES = [
@@ -56,6 +57,10 @@ ROUTES = [
     ("POST", "/v1/credentials/crm/secret"),
     ("DELETE", "/v1/credentials/crm"),
     ("POST", "/v1/sending-domains/check"),
+    ("POST", "/v1/sending-domains/example.com/keys/s1/retire"),
+    ("POST", "/v1/sending-domains/example.com/keys/s1/revoke"),
+    ("GET", "/v1/clock"),
+    ("POST", "/v1/clock/settle"),
 ]
 
 
@@ -110,7 +115,9 @@ class Rig:
         self.store = store
         self.live = live
         self.dns = FakeResolver()
-        self.administration = Administration(store, live)
+        self.administration = Administration(
+            store, live, known_providers=provider_names
+        )
         prover = Prover(
             live, self.administration, lambda: self.dns, records, node.clock
         )
@@ -198,6 +205,55 @@ def test_a_tenants_key_reaches_nothing_of_it(node: NodeFolder) -> None:
     drive(node, test)
 
 
+def test_limits_are_put_and_shown_and_what_is_wrong_names_its_key(
+    node: NodeFolder,
+) -> None:
+    async def test(rig: Rig) -> None:
+        values = copy.deepcopy(node.setup)
+        values["throttle"].append({"limit": "9/day", "per": ["domain", "stream"]})
+        changed = (await rig.put(values)).json()
+        assert changed["changes"] == [
+            {
+                "action": "added",
+                "kind": "throttle",
+                "name": "per day: each domain, each stream",
+                "fields": changed["changes"][0]["fields"],
+                "secret": None,
+            }
+        ]
+        assert changed["changes"][0]["fields"]["limit"] == "9/day"
+        shown = (await rig.socket.get("/v1/settings")).json()
+        assert {"limit": "9/day", "per": ["domain", "stream"]} in shown["throttle"]
+        assert shown["provider"] == values["provider"]
+
+        wrong = copy.deepcopy(values)
+        wrong["throttle"] = [
+            {"limit": "many"},
+            {"limit": "1/s", "source": "ip9"},
+            {"limit": "1/s", "stream": "news"},
+        ]
+        assert set(errors(await rig.put(wrong))) >= {
+            "settings.throttle[0].limit",
+            "settings.throttle[2].tenant",
+        }
+        wrong["throttle"] = [{"limit": "1/s", "source": "ip9"}]
+        found = errors(await rig.put(wrong))
+        [(key, text)] = found.items()
+        assert key == "settings.throttle[0].source"
+        assert text.startswith('there is no source "ip9"; did you mean ip')
+        wrong["throttle"] = [{"limit": "1/s", "provider": "gogle"}]
+        wrong["provider"] = [{"name": "yahooo", "tls": "none"}]
+        found = errors(await rig.put(wrong))
+        assert found == {
+            "settings.throttle[0].provider": 'there is no provider "gogle"; '
+            "did you mean google?",
+            "settings.provider[0].name": 'there is no provider "yahooo"; '
+            "did you mean yahoo?",
+        }
+
+    drive(node, test)
+
+
 def test_every_route_for_operators_is_in_the_list(node: NodeFolder) -> None:
     async def test(rig: Rig) -> None:
         document = (await rig.http.get("/openapi.json")).json()
@@ -205,13 +261,15 @@ def test_every_route_for_operators_is_in_the_list(node: NodeFolder) -> None:
             (method.upper(), path)
             for path, methods in document["paths"].items()
             for method, each in methods.items()
-            if {"settings", "credentials", "sending domains", "stops"}
+            if {"settings", "credentials", "sending domains", "stops", "clock"}
             & set(each.get("tags", ()))
         }
         listed = {
             (
                 method,
-                path.replace("/crm", "/{name}").replace("/log/1", "/log/{version}"),
+                path.replace("/crm", "/{name}")
+                .replace("/log/1", "/log/{version}")
+                .replace("/example.com/keys/s1", "/{domain}/keys/{selector}"),
             )
             for method, path in ROUTES
         }

@@ -364,3 +364,97 @@ def test_a_secret_at_the_wrong_key_is_not_repeated(changed: dict[str, Any]) -> N
         setup(**changed)
     assert "hunter2" not in str(caught.value)
     assert "hunter2" not in repr(caught.value.problems)
+
+
+def test_a_throttle_is_known_by_its_name_or_by_what_it_counts() -> None:
+    found = setup(
+        throttle=[
+            {"name": "all", "limit": "1/s"},
+            {"limit": "5000/h burst 50", "per": ["provider", "source"]},
+            {"limit": "20/min", "per": ["stream", "tenant"], "tenant": "acme"},
+            {"limit": "9/day", "domain": "BÜCHER.example"},
+            {"limit": "9/s"},
+        ]
+    )
+    assert [each.title for each in found.throttle] == [
+        "all",
+        "per hour: each source, each provider",
+        "per minute: tenant acme, each stream",
+        "per day: domain xn--bcher-kva.example",
+        "per second: all mail",
+    ]
+    assert [each.limit for each in found.throttle][1] == "5000/h burst 50"
+
+
+@pytest.mark.parametrize(
+    ("throttles", "key", "what"),
+    [
+        ([{"limit": "0/day"}], "throttle[0].limit", "lets nothing through"),
+        ([{"limit": "9/week"}], "throttle[0].limit", "is not a limit"),
+        ([{"limit": "9/day burst 3"}], "throttle[0].limit", "is not a limit"),
+        ([{}], "throttle[0].limit", "required"),
+        ([{"limit": "9/s", "per": ["colour"]}], "throttle[0].per[0]", ""),
+        ([{"limit": "9/s", "campaign": "x"}], "throttle[0].campaign", ""),
+        (
+            [{"limit": "9/s", "stream": "news"}],
+            "throttle[0].tenant",
+            "is required with stream",
+        ),
+        (
+            [{"limit": "9/s", "tenant": "globex", "stream": "news"}],
+            "throttle[0].stream",
+            'there is no stream "news" of tenant globex',
+        ),
+        (
+            [{"limit": "9/s", "credential": "crn"}],
+            "throttle[0].credential",
+            'there is no credential "crn"',
+        ),
+        (
+            [{"limit": "9/s", "per": ["source"]}, {"limit": "7/s", "per": ["source"]}],
+            "throttle[1].name",
+            "is the same as in throttle[0]",
+        ),
+        (
+            [{"name": "a", "limit": "9/s"}, {"name": "a", "limit": "9/h"}],
+            "throttle[1].name",
+            "is the same as in throttle[0]",
+        ),
+    ],
+)
+def test_a_wrong_throttle_names_its_key(
+    throttles: list[dict[str, Any]], key: str, what: str
+) -> None:
+    found = problems(throttle=throttles)
+    assert key in found
+    assert what in found[key].what
+
+
+def test_rates_of_one_scope_in_several_units_go_together() -> None:
+    found = setup(throttle=[{"limit": "9/s"}, {"limit": "900/h"}, {"limit": "9/day"}])
+    assert len(found.throttle) == 3
+
+
+@pytest.mark.parametrize(
+    ("provider", "key", "what"),
+    [
+        (
+            {"name": "default", "overall": {"connections": 3}},
+            "provider[0].overall",
+            "means nothing for everyone else",
+        ),
+        ({"name": "google", "retry": ["10ms"]}, "provider[0].retry[0]", "hammers"),
+        (
+            {"name": "google", "per_source": {"throttles": ["9/day"]}},
+            "provider[0].per_source.throttles[0]",
+            "is not a rate",
+        ),
+        ({"name": "google", "mx": ["a.example"]}, "provider[0].mx", ""),
+    ],
+)
+def test_a_wrong_change_to_a_profile_names_its_key(
+    provider: dict[str, Any], key: str, what: str
+) -> None:
+    found = problems(provider=[provider])
+    assert key in found
+    assert what in found[key].what
