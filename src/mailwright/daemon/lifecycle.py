@@ -14,11 +14,12 @@ import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-from mailwright.clock import Clock, SystemClock
+from mailwright.clock import PARTED_MAX, Clock, SystemClock
 from mailwright.config.loading import load_node
 from mailwright.config.node import NodeSettings
 from mailwright.config.problems import SettingsError
@@ -31,9 +32,15 @@ from mailwright.daemon.state import DATABASE_NAME, open_state
 from mailwright.daemon.systemd import Notifier, Watchdog
 from mailwright.daemon.wiring import Node, apply, wire
 from mailwright.events.latest import last_event_at
-from mailwright.queue.recovery import discard_incomplete, load_lines, recover_sending
+from mailwright.queue.recovery import (
+    bring_back,
+    discard_incomplete,
+    load_lines,
+    recover_sending,
+)
 from mailwright.resolver import Resolver
 from mailwright.store.ports import StoreFailedError, StoreFullError
+from mailwright.store.trusted_time import forget_trusted, keep_trusted, read_trusted
 
 logger = logging.getLogger(__name__)
 
@@ -83,15 +90,22 @@ async def open_node(
 
 async def _recover(node: Node) -> None:
     store = node.state.store
+    # Asked before anything is recovered: that writes events, at a time that may be wrong.
+    last_event = await last_event_at(store, store.days())
     discarded = await discard_incomplete(store)
     recovered = await recover_sending(
         store, node.clock, node.settings.delivery.ambiguous_retry
     )
+    if last_event is not None and last_event - node.clock.now() > PARTED_MAX:
+        brought = await bring_back(store, node.clock.now())
+        logger.warning(
+            "the clock was ahead: %d deliveries that it put off are due", brought
+        )
     await load_lines(store, node.book)
     await node.out.operations.load()
     await node.operating.load(store, node.clock.now())
     await node.out.tls_memory.load(node.clock.now())
-    await _judge_clock(node)
+    await _judge_clock(node, last_event)
     await node.out.limits.load()
     for line in node.book:
         node.out.scheduler.park(line)
@@ -117,10 +131,15 @@ async def _tell_of_stops(node: Node, *, held: bool) -> None:
         )
 
 
-async def _judge_clock(node: Node) -> None:
-    store = node.state.store
-    last_event = await last_event_at(store, store.days())
-    node.out.timekeeping.judge_start(last_event, has_mail=len(node.book) > 0)
+async def _judge_clock(node: Node, last_event: datetime | None) -> None:
+    """Judge the time by the last event of which the time was believed."""
+    store, trust = node.state.store, node.out.trust
+    trusted = await read_trusted(store) or last_event
+    node.out.timekeeping.judge_start(trusted, has_mail=len(node.book) > 0)
+    if not trust.is_suspect:
+        await forget_trusted(store)
+    elif trusted is not None and trusted < node.clock.now():
+        await keep_trusted(store, trusted)
 
 
 async def run_node(

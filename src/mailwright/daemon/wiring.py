@@ -75,6 +75,7 @@ from mailwright.resolver import DnspythonResolver, Resolver, system_nameservers
 from mailwright.store.bodies import BodyStore
 from mailwright.store.folders import make_folder
 from mailwright.store.health import Reserve
+from mailwright.store.trusted_time import forget_trusted
 
 
 @dataclass(slots=True)
@@ -294,6 +295,10 @@ def _outgoing(
     def on_due(line: Line) -> None:
         made[0].on_due(line)
 
+    async def believed() -> None:
+        await forget_trusted(store)
+        await made[0].reconsider()
+
     tally, trust = Tally(), ClockTrust()
     limits = StoredLimits(store, clock, trust)
     contents = Contents(store, bodies.read)
@@ -388,7 +393,7 @@ def _outgoing(
             tally=tally,
             reporter=reporter,
         ),
-        Timekeeping(clock, trust, vitals, scheduler.reconsider),
+        Timekeeping(clock, trust, vitals, believed),
     )
 
 

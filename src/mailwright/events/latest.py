@@ -15,13 +15,14 @@ from mailwright.store.statements import Query
 async def last_event_at(store: UnitStore, days: Iterable[date]) -> datetime | None:
     """Return the time of the last event of this node, or ``None`` if there is none.
 
-    ``days`` are those with tables; one seek in each until an event is found.
+    The last is the one that was written last: a clock that was ahead for a while has
+    left later ones. ``days`` are those with tables; one seek in each.
     """
-    for day in sorted(days, reverse=True):
-        (rows,) = await store.read(_latest_of(day)(my_node=store.node))
-        if rows:
-            return from_micros(rows[0][0])
-    return None
+    results = await store.read(
+        *(_latest_of(day)(my_node=store.node) for day in sorted(days))
+    )
+    written = [(seq, at) for rows in results for seq, at in rows]
+    return from_micros(max(written)[1]) if written else None
 
 
 @lru_cache(maxsize=64)
@@ -29,7 +30,7 @@ def _latest_of(day: date) -> Query:
     table = events_of(day)
     return Query(
         "latest event",
-        select(table.c.at)
+        select(table.c.seq, table.c.at)
         .where(table.c.node == bindparam("my_node"))
         .order_by(table.c.seq.desc())
         .limit(literal_column("1")),

@@ -3,9 +3,12 @@
 Reads ``lines``, not ``deliveries``. Rows that a dead start left as ``sending`` may have
 arrived: they go back to their lines, marked, due after ``ambiguous_retry`` from the same
 source with the same octets. Submissions that were never acknowledged are discarded.
+Only a clock that was ahead, and is not any more, makes a start look at every delivery:
+what was put off by that clock would wait for it.
 """
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 from mailwright.clock import Clock, from_micros, to_micros
@@ -17,17 +20,22 @@ from mailwright.queue.statements import (
     DISCARD_CONTENT,
     DISCARD_DELIVERIES,
     DISCARD_MESSAGE,
+    DUE_DATES,
     INCOMPLETE_MESSAGES,
     LINE_DUE,
     LINES_WITH_MAIL,
+    MAKE_DUE,
+    NEVER,
     RECOVER_ONE,
     SENDING_OF_DEAD_EPOCHS,
 )
 from mailwright.store.ports import UnitStore
-from mailwright.store.statements import Row, Step, Unit, unit
+from mailwright.store.statements import Row, Step, Unit, Urgency, unit
 
 _PAGE: Final = 10_000
 _SLICE: Final = 100
+#: No retry is put off for longer than this.
+RETRY_MOST: Final = timedelta(days=1)
 
 
 async def discard_incomplete(store: UnitStore) -> int:
@@ -96,6 +104,38 @@ def _recovery(
         guard = RECOVER_ONE(delivery_id=delivery, my_epoch=store.epoch, due=due)
         steps.append(Step(guard, (event, LINE_DUE(line_id=line, due=due))))
     return Unit(tuple(steps))
+
+
+async def bring_back(store: UnitStore, now: datetime) -> int:
+    """Make due what a clock that was ahead has put off too far; return how much it was.
+
+    Call it when the last event lies in the future. What its sender or a limit keeps
+    until later stays. Durable on return, in slices; reads all that is queued.
+    """
+    brought = after = 0
+    latest = to_micros(now + RETRY_MOST)
+    while True:
+        (rows,) = await store.read(DUE_DATES(after=after, page=_PAGE))
+        late = [
+            (delivery, line, not_before)
+            for delivery, line, due_at, not_before in rows
+            if latest < due_at < NEVER and (not_before is None or not_before < due_at)
+        ]
+        for start in range(0, len(late), _SLICE):
+            await store.run(_due_again(late[start : start + _SLICE], to_micros(now)))
+        brought += len(late)
+        if len(rows) < _PAGE:
+            return brought
+        after = rows[-1][0]
+
+
+def _due_again(late: Sequence[tuple[int, int, int | None]], now: int) -> Unit:
+    steps = []
+    for delivery, line, not_before in late:
+        due = now if not_before is None else max(now, not_before)
+        guard = MAKE_DUE(delivery_id=delivery, due=due)
+        steps.append(Step(guard, (LINE_DUE(line_id=line, due=due),)))
+    return Unit(tuple(steps), Urgency.BULK)
 
 
 async def load_lines(store: UnitStore, book: LineBook) -> None:

@@ -257,7 +257,20 @@ MAKE_DUE = Query(
     .values(due_at=bindparam("due"))
     .returning(deliveries.c.id),
 )
-#: The same of one that is due at ``before`` still.
+#: When each delivery that is queued is due, by id.
+DUE_DATES = Query(
+    "due dates",
+    select(
+        deliveries.c.id,
+        deliveries.c.line,
+        deliveries.c.due_at,
+        deliveries.c.not_before,
+    )
+    .where(deliveries.c.state == _QUEUED, deliveries.c.id > bindparam("after"))
+    .order_by(deliveries.c.id)
+    .limit(bindparam("page")),
+)
+#: :data:`MAKE_DUE` of one that is due at ``before`` still.
 MAKE_DUE_BEFORE = Query(
     "make due before",
     update(deliveries)
