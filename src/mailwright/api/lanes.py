@@ -25,6 +25,7 @@ from mailwright.queue.explain import (
     lane_state,
     limits_of,
     said_of,
+    shared_limits_of,
 )
 from mailwright.queue.line import Line
 from mailwright.reply import Reply
@@ -193,10 +194,11 @@ async def _path(queue: QueueDoor, domain: str) -> PathOut:
     answer = await queue.operations.router.site_of(domain)
     if isinstance(answer, Reply):
         return PathOut(domain, via, str(answer))
-    return _way(domain, via, answer)
+    shared = shared_limits_of(queue.directory(), domain, answer)
+    return _way(domain, via, answer, shared)
 
 
-def _way(domain: str, via: str, site: Site) -> PathOut:
+def _way(domain: str, via: str, site: Site, shared: Sequence[Limit]) -> PathOut:
     profile = site.profile
     return PathOut(
         domain,
@@ -208,7 +210,7 @@ def _way(domain: str, via: str, site: Site) -> PathOut:
         profile.tls.value,
         profile.retry,
         ceiling_per_hour(profile, 1),
-        limits_of(profile),
+        [*limits_of(profile), *shared],
     )
 
 

@@ -11,15 +11,23 @@ from typing import Final
 
 from sqlalchemy import bindparam, select
 
+from mailwright.accounts.directory import (
+    Credential,
+    Directory,
+    Source,
+    Stream,
+    Tenant,
+    ThrottleRule,
+)
 from mailwright.clock import from_micros
 from mailwright.config.units import parse_rate
-from mailwright.ids import PoolId, SourceId, TenantId
+from mailwright.ids import CredentialId, PoolId, SourceId, StreamId, TenantId
 from mailwright.queue.dispatch import Lane
 from mailwright.queue.holds import Hold, Holds
 from mailwright.queue.line import NOTHING_DUE, Line
 from mailwright.queue.scheduler import Scheduler
 from mailwright.queue.tables import deliveries
-from mailwright.site import Profile
+from mailwright.site import Profile, Site
 from mailwright.store.statements import Query, Row
 
 _HOUR_S: Final = 3600
@@ -209,6 +217,41 @@ def limits_of(profile: Profile) -> list[Limit]:
         Limit("connection", f"{profile.messages_per_connection} messages, then another")
     )
     return found
+
+
+def shared_limits_of(directory: Directory, domain: str, site: Site) -> list[Limit]:
+    """Return the operators' limits that mail of ``domain`` may count for."""
+    here = {"domain": domain, "site": site.key, "provider": site.profile.provider}
+    return [
+        Limit(
+            _scope_of(rule, directory),
+            f"{rule.name}: {rule.limit}" if rule.name else rule.limit,
+        )
+        for rule in directory.throttles
+        if all(here.get(key, value) == value for key, value in rule.match)
+    ]
+
+
+def _scope_of(rule: ThrottleRule, directory: Directory) -> str:
+    """Return what ``rule`` counts, by name: ``stream news, each source``."""
+    scope = [f"{key} {_name_of(key, value, directory)}" for key, value in rule.match]
+    matched = {key for key, _ in rule.match}
+    scope += [f"each {key}" for key in sorted(rule.per - matched)]
+    return ", ".join(scope) or "all mail"
+
+
+def _name_of(key: str, value: str | int, directory: Directory) -> str:
+    found: Source | Tenant | Stream | Credential | None = None
+    match key:
+        case "source":
+            found = directory.sources.get(SourceId(int(value)))
+        case "tenant":
+            found = directory.tenants.get(TenantId(int(value)))
+        case "stream":
+            found = directory.streams.get(StreamId(int(value)))
+        case "credential":
+            found = directory.credentials_by_id.get(CredentialId(int(value)))
+    return str(value) if found is None else found.name
 
 
 def said_of(rows: Sequence[Row]) -> list[Said]:

@@ -72,6 +72,7 @@ CHANGES = {
         {"throttle": [{"limit": "1/h", "per": ["provider"]}]},
         {"throttle": [{"limit": "100/s", "per": ["provider"]}]},
         "throttle 1/h of provider",
+        ("each provider", "1/h"),
     ),
     "a rate of a stream": (
         {
@@ -81,11 +82,13 @@ CHANGES = {
         },
         {"throttle": []},
         "throttle n (1/h) of this tenant, this stream",
+        ("tenant acme, stream news", "n: 1/h"),
     ),
     "an allowance per day": (
         {"throttle": [{"limit": "1/day", "source": "main"}]},
         {"throttle": [{"limit": "9/day", "source": "main"}]},
         "allowance 1/day of source main",
+        ("source main", "1/day"),
     ),
     "a profile": (
         {
@@ -95,15 +98,20 @@ CHANGES = {
         },
         {"provider": []},
         "throttle 1/h of source main, site",
+        ("source and site", "1/h"),
     ),
 }
 
 
 @pytest.mark.parametrize(
-    ("first", "then", "reason"), CHANGES.values(), ids=CHANGES.keys()
+    ("first", "then", "reason", "shown"), CHANGES.values(), ids=CHANGES.keys()
 )
 def test_a_change_of_limits_acts_on_what_waits(
-    tmp_path: Path, first: dict[str, Any], then: dict[str, Any], reason: str
+    tmp_path: Path,
+    first: dict[str, Any],
+    then: dict[str, Any],
+    reason: str,
+    shown: tuple[str, str],
 ) -> None:
     async def scenario() -> None:
         async with running_node(tmp_path) as running, operator(running) as client:
@@ -116,6 +124,9 @@ def test_a_change_of_limits_acts_on_what_waits(
             await wait_delivered(running, 1)
             await waits_for(running, sent.json()["id"], reason)
             assert await delivered(running) == 1
+            why = await client.get("/v1/explain", params={"what": DOMAIN})
+            limits = why.json()["path"]["limits"]
+            assert shown in {(each["level"], each["limit"]) for each in limits}
 
             await put(client, **then)
             assert await wait_delivered(running, 3) < PROMISE_S + DELIVERY_S
@@ -136,7 +147,7 @@ def test_without_asking_again_it_would_not_act(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: who waits would wait until the time that it was told."""
-    first, then, reason = CHANGES["a rate of a provider"]
+    first, then, reason, _ = CHANGES["a rate of a provider"]
     looks = 0
 
     async def nobody_asks(_self: Scheduler) -> None:
