@@ -104,8 +104,7 @@ def strict_octets(octets: bytes) -> Reply | None:
     no NUL: whoever reads them otherwise would see another message than we did. Costs three
     ``memchr`` passes.
     """
-    line_ends = octets.count(b"\r\n")
-    if octets.count(b"\r") != line_ends or octets.count(b"\n") != line_ends:
+    if message.has_stray_line_end(octets):
         return _refuse("5.6.0", "bare CR or LF in the message").reply
     if b"\0" in octets:
         return _refuse("5.6.0", "NUL in the message").reply

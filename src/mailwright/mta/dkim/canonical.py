@@ -17,7 +17,7 @@ _BLANKS: Final = re.compile(rb"  +")
 #: more than to hash a common mail.
 _HASHED_LOCKED: Final = 2047
 _HASHED_AT_ONCE: Final = 16_384
-_VISIBLE: Final = re.compile(rb"[^ \t\r\n]")
+_STRAY: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
 
 def relaxed_field(key: bytes, value: bytes) -> bytes:
@@ -36,24 +36,60 @@ def relaxed_body(body: bytes) -> bytes:
 
 
 def relaxed_pieces(body: bytes, *, octets: int = 65_536) -> Iterator[bytes]:
-    """Yield the relaxed form of ``body`` from pieces of at least ``octets``.
+    """Yield the relaxed form of ``body`` from pieces of ``octets``.
 
-    A large body is not worked on in one go: a single operation of ours holds the
-    interpreter lock to its end, and the loop waits.
+    A large body is not worked on in one go, whatever it is made of: a single operation
+    of ours holds the interpreter lock to its end, and the loop waits.
     """
-    start = 0
-    while len(body) - start > octets:
-        # Cut before an octet that is no blank and no line end: then runs of them, and
-        # all that ends the body, stay in one piece.
-        match = _VISIBLE.search(body, start + octets)
-        if match is None:
-            break
-        yield _squeezed(body[start : match.start()]).replace(b" \r\n", _CRLF)
-        start = match.start()
-    last = _squeezed(body[start:] if start else body).replace(b" \r\n", _CRLF)
+    if len(body) > octets:
+        yield from _from_pieces(body, octets)
+        return
+    last = _squeezed(body).replace(b" \r\n", _CRLF)
     last = _without_final_line_ends(last.removesuffix(b" "))
     if last:
         yield last + _CRLF
+
+
+def _from_pieces(body: bytes, octets: int) -> Iterator[bytes]:
+    """Yield as :func:`relaxed_pieces` does.
+
+    Line ends are given out when text follows them, and until then are a number: a body
+    may be nothing else. What may still become part of one is held back, two octets at
+    most: a blank, a CR.
+    """
+    ends, held, has_text = 0, b"", False
+    for start in range(0, len(body), octets):
+        piece = held + body[start : start + octets]
+        end = _text_end(piece, is_last=start + octets >= len(body))
+        if end:
+            has_text = True
+            while ends:
+                some = min(ends, octets)
+                yield _CRLF * some
+                ends -= some
+            yield _squeezed(piece[:end]).replace(b" \r\n", _CRLF)
+        rest = _squeezed(piece[end:]).replace(b" \r\n", _CRLF)
+        pairs = rest.count(_CRLF)
+        ends += pairs
+        held = rest[2 * pairs :]
+    if has_text:
+        yield _CRLF
+
+
+def _text_end(piece: bytes, *, is_last: bool) -> int:
+    """Return where the text of ``piece`` ends and only blanks and line ends follow.
+
+    A stray CR or LF is text; a CR at the end is one only if nothing follows it.
+    """
+    end = len(piece.rstrip(b" \t\r\n"))
+    tail = piece[end:]
+    pairs = tail.count(_CRLF)
+    cut = 1 if tail.endswith(b"\r") and not is_last else 0
+    if tail.count(b"\r") - cut == pairs == tail.count(b"\n"):
+        return end
+    for match in _STRAY.finditer(tail, 0, len(tail) - cut):
+        end = len(piece) - len(tail) + match.end()
+    return end
 
 
 def body_hash(body: bytes) -> bytes:

@@ -5,32 +5,45 @@ would be read by some server as a line end and could end the message early and b
 another one (SMTP smuggling), so such content is refused instead of sent.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from mailwright.errors import LocalProtocolError
+from mailwright.message import PIECE_OCTETS, has_stray_line_end
 
 END_OF_DATA: Final = b".\r\n"
 
 
-def stuff(content: bytes) -> bytes:
+def stuff(content: bytes, *, piece: int = PIECE_OCTETS) -> bytes:
     """Return ``content`` as it goes over the wire, with the final dot.
 
     Lines that begin with a dot get one more; a last line without CRLF gets it (which no
     DKIM canonicalisation sees); then ``.CRLF``.
 
-    Cost: four passes at memory speed; some microseconds for 5 KB.
+    Cost: four passes at memory speed, about ``piece`` octets at a time; some
+    microseconds for 5 KB.
 
     Raises:
         LocalProtocolError: a bare CR, a bare LF or a NUL.
     """
-    ends = content.count(b"\r\n")
-    if content.count(b"\n") != ends or content.count(b"\r") != ends:
+    if has_stray_line_end(content):
         raise LocalProtocolError("content has a bare CR or LF")
     if b"\0" in content:
         raise LocalProtocolError("content has a NUL")
-    stuffed = content.replace(b"\r\n.", b"\r\n..")
     head = b"." if content.startswith(b".") else b""
     tail = END_OF_DATA if content.endswith(b"\r\n") else b"\r\n" + END_OF_DATA
     if not content:
         tail = END_OF_DATA  # the CRLF before the dot is that of the DATA line
-    return b"".join((head, stuffed, tail))
+    return b"".join((head, *_stuffed_pieces(content, piece), tail))
+
+
+def _stuffed_pieces(content: bytes, octets: int) -> Iterator[bytes]:
+    start = 0
+    while start < len(content):
+        # Cut before a line end: it and the dot behind it are in one piece.
+        end = content.find(b"\r\n", start + octets)
+        if end < 0:
+            end = len(content)
+        piece = content if end - start == len(content) else content[start:end]
+        yield piece.replace(b"\r\n.", b"\r\n..")
+        start = end

@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import re
 import time
 from base64 import b64decode
@@ -12,7 +13,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from mailwright.message import Field, fields, find, split, unfold
-from mailwright.mta.dkim.canonical import body_hash, relaxed_body, relaxed_field
+from mailwright.mta.dkim.canonical import (
+    body_hash,
+    relaxed_body,
+    relaxed_field,
+    relaxed_pieces,
+)
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "dkim"
 
@@ -124,3 +130,21 @@ def test_bodies_made_to_be_slow_take_time_in_proportion(body):
     started = time.process_time()
     relaxed_body(body)
     assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize("octets", [1, 2, 3])
+def test_where_a_body_is_cut_makes_no_difference(octets):
+    for length in range(8):
+        for each in itertools.product(b"a \r\n", repeat=length):
+            body = bytes(each).replace(b"a  ", b"a\t ")
+            pieces = relaxed_pieces(body, octets=octets)
+            assert b"".join(pieces) == relaxed_body(body), body
+
+
+@pytest.mark.parametrize(
+    "unit", [b"\r\n", b" \r\n", b" ", b"\t", b"x", b"x\r\n", b"\r", b"\n"], ids=range(8)
+)
+def test_no_piece_is_large(unit):
+    body = unit * (3_000_000 // len(unit))
+    for ended in (body, body + b"x\r\n"):
+        assert max(map(len, relaxed_pieces(ended)), default=0) <= 4 * 65_536

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from mailwright.errors import LocalProtocolError
@@ -42,3 +44,19 @@ def test_lines_that_begin_with_a_dot_get_one_more(content: bytes, wire: bytes) -
 def test_what_could_end_a_message_early_is_never_sent(content: bytes) -> None:
     with pytest.raises(LocalProtocolError):
         stuff(content)
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3])
+def test_where_a_content_is_cut_makes_no_difference(piece: int) -> None:
+    def outcome(content: bytes, octets: int) -> bytes | None:
+        try:
+            return stuff(content, piece=octets)
+        except LocalProtocolError:
+            return None
+
+    for length in range(7):
+        for each in itertools.product(
+            (b".", b"a", b"\r\n", b"\r", b"\n"), repeat=length
+        ):
+            content = b"".join(each)
+            assert outcome(content, piece) == outcome(content, 1_000), content
