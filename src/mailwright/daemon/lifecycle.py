@@ -96,10 +96,11 @@ async def _recover(node: Node) -> None:
     recovered = await recover_sending(
         store, node.clock, node.settings.delivery.ambiguous_retry
     )
-    if last_event is not None and last_event - node.clock.now() > PARTED_MAX:
-        brought = await bring_back(store, node.clock.now())
+    now = node.clock.now()
+    if last_event is not None and last_event - now > PARTED_MAX:
+        brought = await bring_back(store, now, last_event - now)
         logger.warning(
-            "the clock was ahead: %d deliveries that it put off are due", brought
+            "the clock was ahead: %d deliveries wait less for their retry", brought
         )
     await load_lines(store, node.book)
     await node.out.operations.load()

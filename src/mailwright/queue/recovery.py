@@ -34,8 +34,6 @@ from mailwright.store.statements import Row, Step, Unit, Urgency, unit
 
 _PAGE: Final = 10_000
 _SLICE: Final = 100
-#: No retry is put off for longer than this.
-RETRY_MOST: Final = timedelta(days=1)
 
 
 async def discard_incomplete(store: UnitStore) -> int:
@@ -106,35 +104,38 @@ def _recovery(
     return Unit(tuple(steps))
 
 
-async def bring_back(store: UnitStore, now: datetime) -> int:
-    """Make due what a clock that was ahead has put off too far; return how much it was.
+async def bring_back(store: UnitStore, now: datetime, ahead: timedelta) -> int:
+    """Bring all that waits for a retry forward by ``ahead``; return how much it was.
 
-    Call it when the last event lies in the future. What its sender or a limit keeps
-    until later stays. Durable on return, in slices; reads all that is queued.
+    Call it when the last event lies so far in the future: the clock was ahead when these
+    were put off. Which ones were put off before, nobody knows: they go a little early.
+    What its sender or a limit keeps until later stays. Durable on return, in slices;
+    reads all that is queued.
     """
     brought = after = 0
-    latest = to_micros(now + RETRY_MOST)
+    first, less = to_micros(now), ahead // timedelta(microseconds=1)
     while True:
         (rows,) = await store.read(DUE_DATES(after=after, page=_PAGE))
         late = [
-            (delivery, line, not_before)
+            (delivery, line, max(first, due_at - less, not_before or 0))
             for delivery, line, due_at, not_before in rows
-            if latest < due_at < NEVER and (not_before is None or not_before < due_at)
+            if first < due_at < NEVER and (not_before is None or not_before < due_at)
         ]
         for start in range(0, len(late), _SLICE):
-            await store.run(_due_again(late[start : start + _SLICE], to_micros(now)))
+            await store.run(_due_again(late[start : start + _SLICE]))
         brought += len(late)
         if len(rows) < _PAGE:
             return brought
         after = rows[-1][0]
 
 
-def _due_again(late: Sequence[tuple[int, int, int | None]], now: int) -> Unit:
-    steps = []
-    for delivery, line, not_before in late:
-        due = now if not_before is None else max(now, not_before)
-        guard = MAKE_DUE(delivery_id=delivery, due=due)
-        steps.append(Step(guard, (LINE_DUE(line_id=line, due=due),)))
+def _due_again(late: Sequence[tuple[int, int, int]]) -> Unit:
+    steps = (
+        Step(
+            MAKE_DUE(delivery_id=delivery, due=due), (LINE_DUE(line_id=line, due=due),)
+        )
+        for delivery, line, due in late
+    )
     return Unit(tuple(steps), Urgency.BULK)
 
 

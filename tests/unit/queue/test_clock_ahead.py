@@ -64,22 +64,16 @@ def test_what_a_wrong_clock_put_off_is_due_again(tmp_path: Path) -> None:
         async with open_queue(tmp_path, clock=ManualClock(NOW)) as queue:
             before = await due_dates(queue)
             assert before["late@a.example"] >= AHEAD
-            assert await bring_back(queue.store, NOW) == 1
+            assert await bring_back(queue.store, NOW, AHEAD - NOW) == 1
             after = await due_dates(queue)
-            assert after["late@a.example"] == NOW
+            late = before["late@a.example"] - AHEAD
+            assert after["late@a.example"] == NOW + late
+            assert late < timedelta(minutes=1)
             assert after["wanted@a.example"] == before["wanted@a.example"]
-            assert await bring_back(queue.store, NOW) == 0
-
-    asyncio.run(main())
-
-
-def test_retries_that_are_due_soon_stay_where_they_are(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with open_queue(
-            tmp_path, courier=deferring(), clock=ManualClock(NOW)
-        ) as queue:
-            await put_off(queue, "soon@a.example", NOW)
-            assert await bring_back(queue.store, NOW - timedelta(hours=1)) == 0
+            # A second time, before anything was tried: not before now.
+            assert await bring_back(queue.store, NOW, AHEAD - NOW) == 1
+            assert (await due_dates(queue))["late@a.example"] == NOW
+            assert await bring_back(queue.store, NOW, AHEAD - NOW) == 0
 
     asyncio.run(main())
 
