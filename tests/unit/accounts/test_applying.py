@@ -486,3 +486,16 @@ def test_no_secret_is_in_the_log(node: NodeFolder, rsa_pem: bytes) -> None:
                 assert secret not in text
 
     drive(node, test)
+
+
+def test_an_export_fits_after_a_credential_with_a_throttle_was_revoked(
+    node: NodeFolder,
+) -> None:
+    async def test(rig: Rig) -> None:
+        assert any(each.name == "receipts" for each in rig.live.directory().throttles)
+        await rig.administration.revoke_credential("crm", rig.by())
+        assert all(each.name != "receipts" for each in rig.live.directory().throttles)
+        exported = await rig.exported()
+        assert (await rig.apply(exported)).changes == ()
+
+    drive(node, test)

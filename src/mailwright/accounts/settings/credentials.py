@@ -159,13 +159,22 @@ def rotation(inventory: Inventory, name: str, secret_hash: bytes) -> Planned:
 def revocation(inventory: Inventory, name: str) -> Planned:
     """Return the plan that retires the credential ``name`` for good.
 
+    Throttles for its mail alone go with it: a file could not name it any more.
+
     Raises:
         CredentialError: there is none.
     """
     ref = _existing(inventory, name)
     wanted = inventory.wanted()
-    del wanted[ref]
-    return wanted, (Change(Action.REVOKED, ref),)
+    throttles = [
+        each
+        for each, record in wanted.items()
+        if each.kind is Kind.THROTTLE and record.values["credential"] == name
+    ]
+    for each in (ref, *throttles):
+        del wanted[each]
+    changes = (Change(Action.RETIRED, each) for each in throttles)
+    return wanted, (Change(Action.REVOKED, ref), *changes)
 
 
 def _existing(inventory: Inventory, name: str) -> Ref:

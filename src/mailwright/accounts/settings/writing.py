@@ -1,6 +1,5 @@
 """From changes to the statements that make them."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -11,22 +10,20 @@ from mailwright.accounts.sealing import Purpose, Sealer
 from mailwright.accounts.settings.comparison import Action, Change
 from mailwright.accounts.settings.present import Inventory
 from mailwright.accounts.settings.records import (
-    MATCHED,
     STREAM_CLASSES,
     Kind,
     Plain,
     Record,
     Records,
     Ref,
-    credential_ref,
     pool_ref,
     source_ref,
     stream_ref,
     tenant_ref,
 )
+from mailwright.accounts.settings.writing_limits import provider_row, throttle_row
 from mailwright.accounts.signing_keys import ED25519_SHA256, RSA_SHA256, read_der
 from mailwright.config.setup_domains import ProofKind
-from mailwright.config.treatment import TREATMENT_KEYS
 from mailwright.config.units import parse_host_port
 from mailwright.store.statements import Bound, Query, Value
 
@@ -141,9 +138,9 @@ class Writing:
             case Kind.ROUTE:
                 yield from self._route(change)
             case Kind.THROTTLE:
-                yield self._throttle(change)
+                yield throttle_row(change, self._wanted[change.ref], self._ids)
             case Kind.PROVIDER:
-                yield self._provider(change)
+                yield provider_row(change, self._wanted[change.ref], self._ids)
 
     def _tenant(self, change: Change) -> Bound:
         row = self._ids[change.ref]
@@ -316,49 +313,6 @@ class Writing:
         else:
             yield statements.UPDATE_ROUTE(row_id=row, **values)
 
-    def _throttle(self, change: Change) -> Bound:
-        row, record = self._ids[change.ref], self._wanted[change.ref]
-        per = record.values["per"]
-        assert isinstance(per, tuple)  # noqa: S101  records_of made it
-        given = {key: record.values[key] for key in MATCHED}
-        source, tenant, stream, credential = (
-            None if given[key] is None else str(given[key]) for key in MATCHED[:4]
-        )
-        values: dict[str, Value] = {
-            "rate": _text(record, "limit"),
-            "per": " ".join(per),
-            "source": source and self._ids[source_ref(source)],
-            "tenant": tenant and self._ids[tenant_ref(tenant)],
-            "stream": stream and self._ids[stream_ref(tenant or "", stream)],
-            "credential": credential and self._ids[credential_ref(credential)],
-            **{key: _optional_text(record, key) for key in MATCHED[4:]},
-            "reason": _text(record, "reason"),
-            "retired_at": None,
-        }
-        if change.action is not Action.ADDED:
-            return statements.UPDATE_THROTTLE(row_id=row, **values)
-        return statements.INSERT_THROTTLE(
-            id=row,
-            title=change.ref.names[0],
-            name=_optional_text(record, "name"),
-            **values,
-        )
-
-    def _provider(self, change: Change) -> Bound:
-        row, record = self._ids[change.ref], self._wanted[change.ref]
-        said = {key: record.values[key] for key in TREATMENT_KEYS}
-        values: dict[str, Value] = {
-            "treatment": json.dumps(
-                {key: value for key, value in said.items() if value is not None}
-            ),
-            "reason": _text(record, "reason"),
-            "retired_at": None,
-        }
-        if change.action is not Action.ADDED:
-            return statements.UPDATE_PROVIDER_CHANGE(row_id=row, **values)
-        name = change.ref.names[0]
-        return statements.INSERT_PROVIDER_CHANGE(id=row, provider=name, **values)
-
     def _doubted(self, changes: Iterable[Change]) -> Iterator[Bound]:
         """Yield what takes the proof from domains that another key signs for now."""
         domains = {
@@ -408,10 +362,6 @@ def _text(record: Record, name: str) -> str:
     value: Plain = record.values[name]
     assert isinstance(value, str)  # noqa: S101  records_of made it
     return value
-
-
-def _optional_text(record: Record, name: str) -> str | None:
-    return None if record.values[name] is None else _text(record, name)
 
 
 def _number(record: Record, name: str) -> int | None:
