@@ -2,8 +2,9 @@
 
 Theory of operation. Units wait in two lines, interactive ones before bulk ones. A turn
 takes what waits until ``turn_ms`` of statements have run, commits once, and then wakes
-the event loop once with every answer of the turn. There is no timer: while a commit
-syncs, the next turn's units gather, so the busier the node, the larger its turns.
+the event loop once with every answer of the turn. While a commit syncs, the next turn's
+units gather; a busy store rests for some milliseconds more
+(:mod:`mailwright.store.pace`), so the busier the node, the larger its turns.
 
 A disk that fails a write or a sync ends the store: nothing is accepted after it,
 because no one knows what such a disk still holds.
@@ -23,6 +24,7 @@ from time import perf_counter
 from typing import Final
 
 from mailwright.store.ballast import Ballast
+from mailwright.store.pace import TurnPace
 from mailwright.store.ports import Done, StoreError, StoreFailedError
 from mailwright.store.statements import Unit, Urgency
 from mailwright.store.submitted import Outcome, Stage, Submitted
@@ -96,6 +98,8 @@ class Writer:
         self._interactive: deque[Submitted] = deque()
         self._bulk: deque[Submitted] = deque()
         self._bulk_patience = _BULK_PATIENCE_TURNS
+        self._pace = TurnPace()
+        self._is_closing = threading.Event()  # nobody rests any more
         self._closed: StoreError | None = None  # why nothing more is accepted
         self._loop: asyncio.AbstractEventLoop
         self._ended: asyncio.Future[None]
@@ -150,6 +154,7 @@ class Writer:
             if self._closed is None:
                 self._closed = StoreError("the store is closed")
             self._condition.notify()
+        self._is_closing.set()
         await asyncio.shield(self._ended)
 
     def statistics(self) -> WriterStatistics:
@@ -244,13 +249,19 @@ class Writer:
 
     def _turn(self) -> None:
         """Run what waits, commit, answer; then checkpoint if it is time."""
+        waiting = len(self._interactive) + len(self._bulk)
+        rest_s = self._pace.rest_s(waiting, perf_counter())
+        if rest_s:
+            self._is_closing.wait(rest_s)
         began_at = perf_counter()
         refusal = self._turns.begin()
         if refusal is not None:
             self._not_begun(refusal)
             return
         outcomes = self._turns.run(self._take)
-        self._turns_s += perf_counter() - began_at
+        ended_at = perf_counter()
+        self._turns_s += ended_at - began_at
+        self._pace.ended(len(outcomes), ended_at)
         if self._bulk:
             self._bulk_patience = max(0, self._bulk_patience - 1)
         self._count(outcomes)
