@@ -11,7 +11,7 @@ RECIPIENTS ?= 400
 # server), strace, systemd (to judge the unit and name its groups of system calls),
 # Prometheus (with promtool), curl (as the README has it).
 PEERS := postfix opendkim libsasl2-modules sasl2-bin swaks libnet-ssleay-perl unbound knot \
-	strace systemd libseccomp2 prometheus curl
+	strace faketime e2fsprogs systemd libseccomp2 prometheus curl
 
 # What `make bench-relay` measures beside us; ARGS="--rounds 3 --json" go to it.
 BENCH_PEERS := postfix opendkim

@@ -16,6 +16,8 @@ PEERS = {
     "unbound": "unbound",
     "knotd": "knot",
     "strace": "strace",
+    "faketime": "faketime",
+    "mkfs.ext4": "e2fsprogs",
     "systemd-analyze": "systemd",
     "promtool": "prometheus",
 }

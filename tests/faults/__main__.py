@@ -11,22 +11,11 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from faults import kill, power, sync
-from faults.ledger import Row, RowRunner, Size
-
-ROWS: Mapping[str, RowRunner] = {
-    "kill-busy": kill.run_busy,
-    "kill-idle": kill.run_idle,
-    "kill-named": kill.run_named,
-    "power-busy": power.run_busy,
-    "power-idle": power.run_idle,
-    "sync-answers": sync.run_answers,
-    "sync-bodies": sync.run_bodies,
-}
+from faults.ledger import Row, Size
+from faults.rows import ROWS
 
 
 def main() -> int:
@@ -39,7 +28,8 @@ def main() -> int:
     if os.geteuid() != 0:
         parser.error("the faults are injected as root")
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-    missing = [name for name in ("strace", "mkfs.ext4") if not shutil.which(name)]
+    programs = ("strace", "mkfs.ext4", "faketime")
+    missing = [name for name in programs if not shutil.which(name)]
     if missing:
         parser.error(f"{', '.join(missing)}: not installed; run make peers")
     size = Size.SHORT if options.short else Size.FULL

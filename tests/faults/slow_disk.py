@@ -1,0 +1,142 @@
+"""Each sync takes half a second: clients wait for theirs, and nobody for another's.
+
+A client that only says NOOP is the measure: its answers come from the event loop and
+need no disk. A loop that waits for a sync, its own or that of a lock, lets it wait for
+half a second; a machine that is busy with other things lets it wait now and then. So
+the middle of the windows is held against the limit, and the worst against a sync.
+Control: a node that syncs on its loop.
+"""
+
+import asyncio
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from fakes.node_process import SERVE, NodeProcess, query, write_node
+from fakes.submitting import Book, HttpClient, Letter, SmtpClient
+from faults.ledger import Row, Size
+from faults.under_strace import under_strace
+from mailwright.sandbox.inbox import InboxSettings
+from mailwright.sandbox.internet import Internet
+
+_CONTROL = (str(Path(__file__).with_name("syncing_loop_node.py")),)
+_HEARTBEAT = str(Path(__file__).with_name("heartbeat.py"))
+SYNC_MS = 500
+STALL_MOST_MS = 20.0
+_CLIENTS = 6
+_ENDS_S = 120.0
+_LARGE = 90_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    acknowledged: int
+    lost: int
+    syncs: int
+    windows: Sequence[float]
+
+    @property
+    def middle(self) -> float:
+        return statistics.median(self.windows)
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether somebody waited for a sync that was not theirs."""
+        return max(self.windows) >= SYNC_MS / 2
+
+
+async def _submit(node: NodeProcess, number: int, book: Book) -> None:
+    """Submit until cancelled: small letters and large ones, by both doors."""
+    http = HttpClient(node.http)
+    smtp = await SmtpClient.connect(node.smtp)
+    try:
+        for at in count():
+            token = f"c{number}.{at}"
+            octets = _LARGE if at % 5 == 4 else 600
+            letter = Letter(token, (f"{token}@a.example",), octets)
+            book.offer(letter)
+            await (http if number % 3 == 2 else smtp).submit(letter)
+            book.acknowledge(letter)
+    finally:
+        await smtp.close()
+        await http.close()
+
+
+async def _beat(node: NodeProcess, seconds: int) -> list[float]:
+    host, port = node.smtp
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, _HEARTBEAT, host, str(port), str(seconds)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+    windows: list[float] = json.loads(said)
+    return windows
+
+
+async def _measure(
+    parent: Path, name: str, command: Sequence[str], seconds: int
+) -> _Measured:
+    folder = parent / name
+    folder.mkdir()
+    async with Internet(["a.example"], inbox=InboxSettings(verify_share=0)) as net:
+        settings = write_node(
+            folder, nameserver=net.nameserver, smtp_port=net.smtp_port
+        )
+        async with NodeProcess(settings) as node:
+            assert await node.stop() == 0, node.text
+        book, output = Book(), folder / "trace"
+        strace = under_strace(
+            *("-o", str(output), "-e", "trace=fsync,fdatasync"),
+            *("-e", f"inject=fsync,fdatasync:delay_enter={SYNC_MS}ms"),
+            command=command,
+        )
+        async with NodeProcess(settings, strace) as node:
+            async with asyncio.timeout(_ENDS_S), asyncio.TaskGroup() as tasks:
+                clients = [
+                    tasks.create_task(_submit(node, number, book))
+                    for number in range(_CLIENTS)
+                ]
+                await book.wait_acknowledged(_CLIENTS)
+                windows = await _beat(node, seconds)
+                for client in clients:
+                    client.cancel()
+            assert await node.stop(within_s=_ENDS_S) == 0, node.text
+        arrived = {to for to, _ in net.inbox.copies}
+        rows = query(settings, "SELECT recipient FROM deliveries")
+        arrived |= {recipient for (recipient,) in rows}
+        syncs = await asyncio.to_thread(output.read_text)
+        expected = {f"{token}@a.example" for token in book.acknowledged}
+        return _Measured(
+            len(expected), len(expected - arrived), syncs.count("sync("), windows
+        )
+
+
+async def run(folder: Path, size: Size) -> Row:
+    """Measure how long a client waits that needs no disk."""
+    found = await _measure(folder, "node", SERVE, size.pick(5, 60))
+    control = await _measure(folder, "control", _CONTROL, 5)
+    complaints = []
+    if found.middle > STALL_MOST_MS:
+        complaints.append(f"half of the windows stall for over {found.middle} ms")
+    if found.is_stalled:
+        complaints.append(f"somebody waited for {max(found.windows)} ms")
+    return Row(
+        "syncs of half a second",
+        found.syncs,
+        found.acknowledged,
+        found.lost,
+        len(complaints),
+        control.is_stalled and control.middle > STALL_MOST_MS,
+        {
+            "windows": len(found.windows),
+            "stall_median_ms": found.middle,
+            "stall_max_ms": max(found.windows),
+            "within_20_ms": sum(each <= STALL_MOST_MS for each in found.windows),
+            "control_median_ms": control.middle,
+        },
+        tuple(complaints),
+    )
