@@ -58,6 +58,7 @@ class Measured(Collector):
         event_file: ``None`` without one.
         refusals: how often each limit let nothing more leave, by its label.
         is_all_held: a stop of all mail is in force.
+        damaged: how often a content that was to leave was not what was accepted.
     """
 
     now: datetime
@@ -77,6 +78,7 @@ class Measured(Collector):
     event_file: EventFileState | None
     refusals: Mapping[str, int]
     is_all_held: bool = False
+    damaged: int = 0
 
     @override
     def collect(self) -> Iterator[Metric]:
@@ -188,6 +190,11 @@ class Measured(Collector):
             "mailwright_unwritten_outcomes",
             "Outcomes that found no room on the disk; nothing is sent meanwhile",
             self.unwritten,
+        )
+        yield CounterMetricFamily(
+            "mailwright_damaged_contents",
+            "Attempts that found a stored content damaged or missing; it waits",
+            self.damaged,
         )
 
     def _doors(self) -> Iterator[Metric]:

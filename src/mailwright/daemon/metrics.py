@@ -17,6 +17,7 @@ from mailwright.daemon.vitals import Readiness, Vitals
 from mailwright.mta.submission.budget import ByteBudget
 from mailwright.mta.submission.listener import Listener
 from mailwright.queue.book import LineBook
+from mailwright.queue.content import Contents
 from mailwright.queue.scheduler import Scheduler
 from mailwright.queue.settlement import Settlement
 from mailwright.queue.tally import Tally
@@ -37,6 +38,7 @@ class NodeMetrics:
     book: LineBook
     scheduler: Scheduler
     settlement: Settlement
+    contents: Contents
     store: Store
     listeners: Sequence[Listener]
     budget: ByteBudget
@@ -66,6 +68,7 @@ class NodeMetrics:
             event_file=None if file is None else file.statistics(),
             refusals=dict(self.refusals),
             is_all_held=self.scheduler.is_all_held(),
+            damaged=self.contents.damaged,
         )
 
 

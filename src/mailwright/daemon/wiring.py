@@ -222,6 +222,7 @@ def _put_together(
             book=book,
             scheduler=out.scheduler,
             settlement=out.settlement,
+            contents=out.contents,
             store=store,
             listeners=listeners,
             budget=budget,

@@ -285,6 +285,7 @@ def test_trouble_shows() -> None:
         vitals=Vitals(-400.0, True, Disk(5, 10, None)),
         doors=[],
         unwritten=4,
+        damaged=2,
     )
     assert value_of(taken, "mailwright_ready") == 0
     assert value_of(taken, "mailwright_unready", reason="disk") == 1
@@ -293,6 +294,7 @@ def test_trouble_shows() -> None:
     assert value_of(taken, "mailwright_disk_free_bytes") == 5
     assert value_of(taken, "mailwright_disk_reserve_bytes") == 10
     assert value_of(taken, "mailwright_unwritten_outcomes") == 4
+    assert value_of(taken, "mailwright_damaged_contents_total") == 2
 
 
 def test_every_count_of_a_door_is_shown() -> None:
