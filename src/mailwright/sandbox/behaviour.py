@@ -13,7 +13,7 @@ in its local part, so that a test says in one address what it wants:
 
 import hashlib
 import re
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -66,6 +66,7 @@ Fate = Refusal | Loss | None
 DEFERRED: Final = Refusal(451, "4.3.2", "Please try again later")
 UNKNOWN_USER: Final = Refusal(550, "5.1.1", "No such user here")
 GREYLISTED: Final = Refusal(450, "4.7.1", "Greylisted, please try again later")
+RATE_LIMITED: Final = Refusal(450, "4.7.28", "Too much mail from your address")
 NOT_OURS: Final = Refusal(550, "5.7.1", "We do not relay")
 
 
@@ -74,7 +75,7 @@ class Behaviour:
     """How one domain treats its senders.
 
     The questions are asked in this order: the recipient's own wish, refusals, deferrals,
-    greylisting, losses.
+    greylisting, losses, the rate.
 
     Attributes:
         refuse_local_parts: who does not exist here.
@@ -83,6 +84,9 @@ class Behaviour:
         defer_first: attempts of each recipient that are deferred; ``None``: all.
         deferral: what they get.
         greylist_s: how long (source address, reverse-path, recipient) waits; 0: not.
+        rate_count: recipients taken from one source address within ``rate_window_s``;
+            the others are deferred. 0: any number.
+        rate_window_s: how long each of them counts.
         loss: how connections get lost.
         loss_share: of the attempts that would have been accepted.
         banner_delay_s: before the greeting.
@@ -98,6 +102,8 @@ class Behaviour:
     defer_first: int | None = 0
     deferral: Refusal = DEFERRED
     greylist_s: float = 0.0
+    rate_count: int = 0
+    rate_window_s: float = 1.0
     loss: Loss = Loss(Moment.TAKEN)
     loss_share: float = 0.0
     banner_delay_s: float = 0.0
@@ -119,16 +125,21 @@ class Visit:
 
 @dataclass(slots=True)
 class Conduct:
-    """The memory behind the behaviours: attempts seen, greylist. No I/O, no clock.
+    """The memory behind the behaviours: attempts, greylist, rates. No I/O, no clock.
 
     Attributes:
         behaviours: by domain; may change at any time. A domain that is not here is not
             ours.
+        visits: how often each was made.
+        rate_limited: how many were deferred because of the rate.
     """
 
     behaviours: dict[str, Behaviour]
     _attempts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    visits: Counter[Visit] = field(default_factory=Counter)
+    rate_limited: int = 0
     _first_seen: dict[Visit, float] = field(default_factory=dict)
+    _taken: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
 
     def decide(self, visit: Visit, now: float) -> Fate:
         """Return what becomes of this attempt, and count it.
@@ -140,6 +151,7 @@ class Conduct:
         behaviour = self.behaviours.get(visit.domain)
         if behaviour is None:
             return NOT_OURS
+        self.visits[visit] += 1
         recipient = (visit.local_part, visit.domain)
         self._attempts[recipient] += 1
         attempt = self._attempts[recipient]
@@ -149,7 +161,20 @@ class Conduct:
         first_seen = now
         if behaviour.greylist_s:
             first_seen = self._first_seen.setdefault(visit, now)
-        return decide(behaviour, visit, attempt, now - first_seen)
+        fate = decide(behaviour, visit, attempt, now - first_seen)
+        if fate is None and behaviour.rate_count:
+            return self._by_rate(behaviour, visit, now)
+        return fate
+
+    def _by_rate(self, behaviour: Behaviour, visit: Visit, now: float) -> Fate:
+        taken = self._taken.setdefault((visit.source, visit.domain), deque())
+        while taken and now - taken[0] >= behaviour.rate_window_s:
+            taken.popleft()
+        if len(taken) >= behaviour.rate_count:
+            self.rate_limited += 1
+            return RATE_LIMITED
+        taken.append(now)
+        return None
 
 
 def decide(

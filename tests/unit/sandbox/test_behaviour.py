@@ -7,6 +7,7 @@ from mailwright.sandbox.behaviour import (
     DEFERRED,
     GREYLISTED,
     NOT_OURS,
+    RATE_LIMITED,
     UNKNOWN_USER,
     Behaviour,
     Conduct,
@@ -104,3 +105,23 @@ def test_a_local_part_can_ask_for_its_own_treatment(
     local_part: str, expected: list[Fate]
 ) -> None:
     assert fates(Behaviour(), local_part, 3) == expected
+
+
+def test_a_rate_takes_so_many_from_each_source_within_its_window() -> None:
+    conduct = Conduct({"d.test": Behaviour(rate_count=2, rate_window_s=10.0)})
+
+    def offer(name: str, now: float, source: str = "127.0.0.1") -> Fate:
+        return conduct.decide(visit(name, source=source), now)
+
+    assert [offer(name, 0.0) for name in "abc"] == [None, None, RATE_LIMITED]
+    assert offer("c", 0.0, "127.0.0.2") is None  # another source counts for itself
+    assert offer("c", 9.9) is RATE_LIMITED
+    assert offer("c", 10.0) is None
+    assert conduct.rate_limited == 2
+
+
+def test_what_is_refused_takes_nothing_from_the_rate() -> None:
+    behaviour = Behaviour(rate_count=1, refuse_local_parts=frozenset({"nobody"}))
+    conduct = Conduct({"d.test": behaviour})
+    assert conduct.decide(visit("nobody"), 0.0) is UNKNOWN_USER
+    assert conduct.decide(visit("user"), 0.0) is None
