@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
 
+from mailwright.accounts.directory import ThrottleRule
 from mailwright.address import AddressError, canonical_domain, parse_address
 from mailwright.api.operating import Identify, Operator
 from mailwright.api.ports import QueueDoor
@@ -195,10 +196,16 @@ async def _path(queue: QueueDoor, domain: str) -> PathOut:
     if isinstance(answer, Reply):
         return PathOut(domain, via, str(answer))
     shared = shared_limits_of(queue.directory(), domain, answer)
-    return _way(domain, via, answer, shared)
+    return _way(domain, via, answer, shared, queue.directory().throttles)
 
 
-def _way(domain: str, via: str, site: Site, shared: Sequence[Limit]) -> PathOut:
+def _way(
+    domain: str,
+    via: str,
+    site: Site,
+    shared: Sequence[Limit],
+    rules: Sequence[ThrottleRule],
+) -> PathOut:
     profile = site.profile
     return PathOut(
         domain,
@@ -209,19 +216,21 @@ def _way(domain: str, via: str, site: Site, shared: Sequence[Limit]) -> PathOut:
         [f"{hop.host}:{hop.port}" for hop in site.hops],
         profile.tls.value,
         profile.retry,
-        ceiling_per_hour(profile, 1),
+        ceiling_per_hour(site, 1, rules),
         [*limits_of(profile), *shared],
     )
 
 
 def _lanes(queue: QueueDoor) -> list[LaneState]:
-    scheduler, pools = queue.operations.scheduler, queue.directory().pools
+    directory, scheduler = queue.directory(), queue.operations.scheduler
+    pools, rules = directory.pools, directory.throttles
     now = queue.clock.now()
     return [
         lane_state(
             lane,
             scheduler,
             len(pools[lane.pool].sources) if lane.pool in pools else 0,
+            rules,
             now,
         )
         for lane in scheduler.lanes()

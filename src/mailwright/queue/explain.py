@@ -20,7 +20,8 @@ from mailwright.accounts.directory import (
     ThrottleRule,
 )
 from mailwright.clock import from_micros
-from mailwright.config.units import parse_rate
+from mailwright.config.limit import parse_limit
+from mailwright.config.units import Rate, parse_rate
 from mailwright.ids import CredentialId, PoolId, SourceId, StreamId, TenantId
 from mailwright.queue.dispatch import Lane
 from mailwright.queue.holds import Hold, Holds
@@ -31,6 +32,8 @@ from mailwright.site import Profile, Site
 from mailwright.store.statements import Query, Row
 
 _HOUR_S: Final = 3600
+#: A rate that is counted by nothing else bounds all mail to a site.
+_OF_ALL_MAIL: Final = frozenset({"source", "provider", "site"})
 
 #: How attempts of a line's deliveries ended that wait still.
 LAST_REPLIES: Final = Query(
@@ -156,7 +159,11 @@ def _said_of(hold: Hold) -> str:
 
 
 def lane_state(
-    lane: Lane, scheduler: Scheduler, sources: int, now: datetime
+    lane: Lane,
+    scheduler: Scheduler,
+    sources: int,
+    rules: Sequence[ThrottleRule],
+    now: datetime,
 ) -> LaneState:
     """Return what ``lane`` does; ``sources`` is how many its pool has."""
     lines = list(lane.lines)
@@ -176,19 +183,33 @@ def lane_state(
         dict(lane.connections),
         rests,
         scheduler.failures(lane),
-        ceiling_per_hour(profile, sources),
+        ceiling_per_hour(lane.site, sources, rules),
         most_connections(profile, sources),
     )
 
 
-def ceiling_per_hour(profile: Profile, sources: int) -> float | None:
-    """Return the messages per hour that the rates of ``profile`` allow one site.
+def ceiling_per_hour(
+    site: Site, sources: int, rules: Sequence[ThrottleRule] = ()
+) -> float | None:
+    """Return the messages per hour that rates allow ``site``.
 
-    ``sources`` share the pool. ``None``: no rate limits it.
+    Those of its profile, and those of ``rules`` that count all of its mail. ``sources``
+    share the pool. ``None``: no rate limits it.
     """
+    profile = site.profile
     each = (*profile.throttles, *profile.per_source.throttles)
     rates = [_per_hour(text) * max(sources, 1) for text in each]
     rates += [_per_hour(text) for text in profile.overall.throttles]
+    here = {"provider": profile.provider, "site": site.key}
+    for rule in rules:
+        limit = parse_limit(rule.limit)
+        if (
+            isinstance(limit, Rate)
+            and rule.per <= _OF_ALL_MAIL
+            and all(here.get(key) == value for key, value in rule.match)
+        ):
+            shares = max(sources, 1) if "source" in rule.per else 1
+            rates.append(limit.count * _HOUR_S / limit.period_s * shares)
     return min(rates, default=None)
 
 

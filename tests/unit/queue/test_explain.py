@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fakes.queueing import PROFILE
+from mailwright.accounts.directory import ThrottleRule
 from mailwright.ids import LineId, PoolId, StreamId, TenantId
 from mailwright.queue.explain import (
     Limit,
@@ -15,7 +16,7 @@ from mailwright.queue.explain import (
     said_of,
 )
 from mailwright.queue.selection import Selection
-from mailwright.site import Limits
+from mailwright.site import Limits, Site
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,36 @@ def test_the_tightest_rate_is_the_ceiling(
         per_source=Limits(None, per_source),
         overall=Limits(None, overall),
     )
-    assert ceiling_per_hour(profile, sources) == expected
+    assert ceiling_per_hour(Site("mx.example", (), (), profile), sources) == expected
+
+
+def rule(limit: str, per: str = "", **match: str) -> ThrottleRule:
+    return ThrottleRule(1, None, limit, frozenset(per.split()), tuple(match.items()))
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ([rule("100/h", "site")], 100),
+        ([rule("100/h", "source site")], 300),
+        ([rule("100/h", provider=PROFILE.provider)], 100),
+        ([rule("500/h"), rule("400/h", "provider")], 400),
+        # These leave room for the mail of others, or of other days.
+        ([rule("100/h", "tenant")], 1200),
+        ([rule("100/h", "source", tenant="7")], 1200),
+        ([rule("100/h", provider="someone else")], 1200),
+        ([rule("100/h", source="7")], 1200),
+        ([rule("100/day", "site")], 1200),
+    ],
+)
+def test_rates_of_operators_that_count_all_mail_bound_it_too(
+    rules: list[ThrottleRule], expected: float
+) -> None:
+    profile = replace(
+        PROFILE, throttles=(), per_source=Limits(), overall=Limits(None, ("20/min",))
+    )
+    site = Site("mx.example", (), (), profile)
+    assert ceiling_per_hour(site, 3, rules) == expected
 
 
 def test_the_tightest_scope_bounds_the_connections() -> None:
