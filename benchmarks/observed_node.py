@@ -7,6 +7,7 @@ are in the file that ``OBSERVED`` names, as JSON.
 """
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -30,6 +31,10 @@ class Heart:
         self.late = [0] * (len(BOUNDS) + 1)
         self.busy = [0] * (len(BOUNDS) + 1)
         self.late_max_s = self.busy_max_s = 0.0
+        #: The longest look for garbage, which stops all threads, by the processor.
+        self.garbage_max_s = 0.0
+        self._garbage_at = 0.0
+        gc.callbacks.append(self._on_garbage)
         self._loop = asyncio.get_running_loop()
         self._due = self._loop.time()
         self._cpu = time.thread_time()
@@ -46,6 +51,13 @@ class Heart:
         self._due = self._loop.time() + BEAT_S
         self._loop.call_at(self._due, self.beat)
 
+    def _on_garbage(self, phase: str, _info: object) -> None:
+        if phase == "start":
+            self._garbage_at = time.thread_time()
+        else:
+            took_s = time.thread_time() - self._garbage_at
+            self.garbage_max_s = max(self.garbage_max_s, took_s)
+
     def to_json(self) -> dict[str, Any]:
         """Return the figures: milliseconds, and beats below each bound in seconds."""
         return {
@@ -54,6 +66,7 @@ class Heart:
             "late_p99_ms": _percentile_ms(self.late),
             "busy_max_ms": round(self.busy_max_s * 1000, 1),
             "busy_p99_ms": _percentile_ms(self.busy),
+            "garbage_max_ms": round(self.garbage_max_s * 1000, 1),
             "late": dict(zip([*map(str, BOUNDS), "more"], self.late, strict=True)),
             "busy": dict(zip([*map(str, BOUNDS), "more"], self.busy, strict=True)),
         }
