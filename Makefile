@@ -9,8 +9,8 @@ RECIPIENTS ?= 400
 # What the scenarios run against: Postfix (with smtp-source and smtp-sink; with SASL and
 # its database of passwords), swaks (with TLS), Unbound (a resolver) and Knot (a name
 # server), strace, systemd (to judge the unit and name its groups of system calls),
-# Prometheus (with promtool), curl (as the README has it).
-PEERS := postfix opendkim libsasl2-modules sasl2-bin swaks libnet-ssleay-perl unbound knot \
+# Prometheus (with promtool), curl (as the README has it), OpenDKIM and rspamd (to verify).
+PEERS := postfix opendkim rspamd libsasl2-modules sasl2-bin swaks libnet-ssleay-perl unbound knot \
 	strace faketime e2fsprogs systemd libseccomp2 prometheus curl
 
 # What `make bench-relay` measures beside us; ARGS="--rounds 3 --json" go to it.
@@ -50,6 +50,9 @@ bench-relay: $(VENV)/.dev ## how fast it relays beside Postfix and Haraka (root;
 faults: $(VENV)/.dev peers ## inject faults and count what they cost (root; see docs/reliability.md)
 	PYTHONPATH=tests $(BIN)/python -m faults $(ROWS)
 
+outbound: $(VENV)/.dev peers ## ten thousand letters: wire == signed == stored, three judges (root)
+	PYTHONPATH=tests $(BIN)/python -m outbound $(ARGS)
+
 peers:
 	@.ci/peers $(PEERS)
 
@@ -79,4 +82,4 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev
 	@touch $@
 
-.PHONY: help demo bench-scale test check unit faults bench-relay peers docs lock clean
+.PHONY: help demo bench-scale test check unit faults outbound bench-relay peers docs lock clean

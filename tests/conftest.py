@@ -10,6 +10,7 @@ import pytest
 PEERS = {
     "postfix": "postfix",
     "opendkim": "opendkim",
+    "rspamd": "rspamd",
     "smtp-sink": "postfix",
     "saslpasswd2": "sasl2-bin",
     "swaks": "swaks",
