@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from typing_extensions import override
 
+from mailwright.api.pacing import PacedProtocol
 from mailwright.api.peers import PeerProtocol
 
 _KEEP_ALIVE_S: Final = 30
@@ -45,7 +46,7 @@ class ApiServer:
         """
         config = uvicorn.Config(
             app,
-            http="h11" if path is None else PeerProtocol,
+            http=PacedProtocol if path is None else PeerProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
