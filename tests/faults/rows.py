@@ -2,7 +2,17 @@
 
 from collections.abc import Mapping
 
-from faults import clocks, corruption, full_disk, kill, nth, power, slow_disk, sync
+from faults import (
+    clocks,
+    corruption,
+    full_disk,
+    hostile,
+    kill,
+    nth,
+    power,
+    slow_disk,
+    sync,
+)
 from faults.ledger import RowRunner
 
 #: What :mod:`faults` runs; each is a few seconds or some minutes.
@@ -20,4 +30,5 @@ ROWS: Mapping[str, RowRunner] = {
     "full-inodes": full_disk.run_inodes,
     "clocks": clocks.run,
     "slow-disk": slow_disk.run,
+    **hostile.ROWS,
 }
