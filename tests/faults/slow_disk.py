@@ -1,10 +1,10 @@
 """Each sync takes half a second: clients wait for theirs, and nobody for another's.
 
 A client that only says NOOP is the measure: its answers come from the event loop and
-need no disk. A loop that waits for a sync, its own or that of a lock, lets it wait for
-half a second; a machine that is busy with other things lets it wait now and then. So
-the middle of the windows is held against the limit, and the worst against a sync.
-Control: a node that syncs on its loop.
+need no disk. A loop that waits for syncs, its own or those behind a lock, lets it wait
+for half a second again and again; a machine that is busy with other things does so once
+in a while. So the middle of the windows is held against the limit, and those that last
+for half a sync are counted. Control: a node that syncs on its loop.
 """
 
 import asyncio
@@ -44,9 +44,14 @@ class _Measured:
         return statistics.median(self.windows)
 
     @property
+    def stalls(self) -> int:
+        """Windows in which somebody waited as if for a sync."""
+        return sum(window >= SYNC_MS / 2 for window in self.windows)
+
+    @property
     def is_stalled(self) -> bool:
-        """Whether somebody waited for a sync that was not theirs."""
-        return max(self.windows) >= SYNC_MS / 2
+        """Whether that is no accident."""
+        return self.stalls > max(1, len(self.windows) // 100)
 
 
 async def _submit(node: NodeProcess, number: int, book: Book) -> None:
@@ -123,7 +128,7 @@ async def run(folder: Path, size: Size) -> Row:
     if found.middle > STALL_MOST_MS:
         complaints.append(f"half of the windows stall for over {found.middle} ms")
     if found.is_stalled:
-        complaints.append(f"somebody waited for {max(found.windows)} ms")
+        complaints.append(f"{found.stalls} windows stall as if for a sync")
     return Row(
         "syncs of half a second",
         found.syncs,
@@ -135,6 +140,7 @@ async def run(folder: Path, size: Size) -> Row:
             "windows": len(found.windows),
             "stall_median_ms": found.middle,
             "stall_max_ms": max(found.windows),
+            "over_250_ms": found.stalls,
             "within_20_ms": sum(each <= STALL_MOST_MS for each in found.windows),
             "control_median_ms": control.middle,
         },

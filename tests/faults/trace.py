@@ -13,7 +13,7 @@ from pathlib import PurePath
 OPTIONS = (
     *("-y", "-s", "300", "-e", "signal=none", "-e"),
     "trace=read,write,writev,sendto,sendmsg,recvfrom,pwrite64,fsync,fdatasync,rename,"
-    "openat,mkdir,accept4",
+    "openat,mkdir,unlink,accept4",
 )
 _LINE = re.compile(
     r"(?P<pid>\d+) +(?:<\.\.\. (?P<resumed>\w+) resumed>|(?P<name>\w+)\()(?P<rest>.*)"
@@ -196,11 +196,15 @@ def unsynced_names(calls: Sequence[Call], state: str) -> list[str]:
     in the spool needs no name.
     """
     first = min((each.sent.began for each in answers(calls)), default=_NEVER)
-    missing = []
+    missing: list[str] = []
+    there: set[str] = set()
     for call in calls:
+        if call.name == "unlink":
+            there.discard(call.texts[0])
         made = _made(call, state)
-        if made is None or call.began > first:
+        if made is None or made in there or call.began > first:
             continue
+        there.add(made)
         folder = str(PurePath(made).parent)
         if not any(
             sync.name in _SYNCS
