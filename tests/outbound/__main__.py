@@ -1,4 +1,4 @@
-"""Send letters of every kind and look at what arrives: see docs/reliability.md.
+"""Send letters of every kind and look at what arrives: see docs/outbound.md.
 
 Exit status 1: something is not as it was stored and signed, does not verify, or was
 changed unseen, or the control was not caught.
