@@ -20,7 +20,7 @@ from outbound.letters import CRLF, Door, Letter
 
 MAX_LINE: Final = 998
 FIELD: Final = re.compile(rb"[^\r]*(?:\r\n[ \t][^\r]*)*\r\n")
-_ABOUT_LONG: Final = ("re-encoded", "kept", "added MIME-Version")
+_ABOUT_UNFIT: Final = ("re-encoded", "kept", "added MIME-Version")
 _REENCODED: Final = (b"content-transfer-encoding", b"mime-version")
 _IDENTITY: Final = frozenset(("", "7bit", "8bit", "binary"))
 _BREAKS: Final = re.compile(r"\r\n|\r|\n")
@@ -32,11 +32,13 @@ class Copy:
 
     Attributes:
         edits: what intake says that it changed.
+        session_edits: what the event says that was changed for this receiver.
     """
 
     letter: Letter
     parcel: Parcel
     edits: tuple[str, ...]
+    session_edits: tuple[str, ...]
     kept: Kept
     has_8bitmime: bool
 
@@ -47,6 +49,7 @@ def faults(copy: Copy, preparer: Preparer) -> list[str]:
         intake_fault(copy.letter, copy.parcel.header, copy.parcel.body),
         report_fault(copy.letter, copy.edits),
         session_fault(copy),
+        session_report_fault(copy),
         wire_fault(copy, preparer),
     )
     return [f"{copy.kept.recipients[0]}: {each}" for each in found if each]
@@ -104,11 +107,28 @@ def report_fault(letter: Letter, edits: Sequence[str]) -> str:
     What is done about lines over 998 octets is foretold as a whole.
     """
     is_long = _has_long_line(letter.body)
-    about_long = [each for each in edits if each.startswith(_ABOUT_LONG)]
+    about_long = [each for each in edits if each.startswith(_ABOUT_UNFIT)]
     told = {each for each in edits if each not in about_long}
     if told != foretold(letter) or len(edits) != len(set(edits)):
         return f"the edits are told as {sorted(told)}, not {sorted(foretold(letter))}"
     return "" if bool(about_long) is is_long else f"long lines: {about_long}"
+
+
+def session_report_fault(copy: Copy) -> str:
+    """Return what is wrong with the report of edits for this receiver.
+
+    There is one if, and only if, 8-bit octets meet a receiver without 8BITMIME; it says
+    that text was re-encoded exactly when the body is another one.
+    """
+    told = copy.session_edits
+    is_due = not copy.has_8bitmime and not copy.parcel.body.isascii()
+    if bool(told) is not is_due or not all(x.startswith(_ABOUT_UNFIT) for x in told):
+        return f"the session tells of {told}"
+    changed = not copy.kept.content.removesuffix(CRLF).endswith(
+        copy.parcel.body.removesuffix(CRLF)
+    )
+    says_so = any(each.startswith(_ABOUT_UNFIT[0]) for each in told)
+    return "" if changed is says_so else f"changed: {changed}, but told: {told}"
 
 
 def foretold(letter: Letter) -> set[str]:

@@ -38,7 +38,7 @@ class Outcome:
         identical: delivered with our author, every copy as it must be.
         verified: mails that verify, by judge.
         known: mails that a judge refuses, as is known of it, by judge.
-        edits: what intake says that it did, by text; it was foretold.
+        edits: what intake and sessions say that they did, by text; it was foretold.
         complaints: what was wrong.
     """
 
@@ -97,6 +97,7 @@ async def send(bench: Bench, judges: Judges, paths: Sequence[Path]) -> Outcome:
     for copy in copies:
         if copy.kept.recipients[0].endswith(EIGHT):  # each letter once
             outcome.edits.update(copy.edits)
+        outcome.edits.update(f"for a receiver: {each}" for each in copy.session_edits)
     return await _judged(outcome, copies, judges)
 
 

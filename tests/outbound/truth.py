@@ -134,13 +134,18 @@ def published(**others: PrivateKey) -> dict[str, str]:
 
 @dataclass(slots=True)
 class Bench:
-    """A held node and its two receivers."""
+    """A held node and its two receivers.
+
+    Attributes:
+        read_to: how far its events were read.
+    """
 
     node: NodeProcess
     settings: Path
     receivers: Mapping[str, KeepingReceiver]
     operator: httpx.AsyncClient
     http: httpx.AsyncClient
+    read_to: str = ""
 
     async def deliver(self, letters: Sequence[Letter]) -> list[Copy]:
         """Submit ``letters``, note what is stored, let it leave; return the copies."""
@@ -157,12 +162,36 @@ class Bench:
                 await asyncio.sleep(0.05)
         stop = await self.operator.post(STOP_ALL, json={"reason": "the next batch"})
         stop.raise_for_status()
+        told = await self._session_edits()
         copies = []
         for name, (parcel, edits) in parcels.items():
             receiver = self.receivers[name.partition("@")[2]]
-            kept, each = receiver.kept[name], by_recipient[name]
-            copies.append(Copy(each, parcel, edits, kept, receiver.has_8bitmime))
+            copies.append(
+                Copy(
+                    by_recipient[name],
+                    parcel,
+                    edits,
+                    told[name],
+                    receiver.kept[name],
+                    receiver.has_8bitmime,
+                )
+            )
         return copies
+
+    async def _session_edits(self) -> dict[str, tuple[str, ...]]:
+        """Return what the events since the last call say was edited, by recipient."""
+        told = {}
+        while True:
+            answer = await self.http.get(
+                "/v1/events", params={"after": self.read_to, "limit": 1000}
+            )
+            page = answer.raise_for_status().json()
+            if not page["events"]:
+                return told
+            self.read_to = page["next"]
+            for each in page["events"]:
+                if each["type"] == "delivered":
+                    told[each["recipient"]] = tuple(each["data"].get("edits", ()))
 
     async def _submit_all(self, letters: Sequence[Letter]) -> None:
         waiting = {door: [x for x in letters if x.door is door] for door in Door}
