@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def publish(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Return what takes a line for the end of the run: figures that people should see."""
     return request.config.stash.setdefault(_FIGURES, []).append
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the figures of a worker to the process that shows them."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["figures"] = session.config.stash.get(_FIGURES, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take them over."""
+    shown = node.config.stash.setdefault(_FIGURES, [])
+    shown += getattr(node, "workeroutput", {}).get("figures", [])
 
 
 def pytest_terminal_summary(
