@@ -15,7 +15,7 @@ from mailwright.sandbox.inbox import InboxSettings
 from mailwright.sandbox.internet import Internet, SandboxDomain
 from pulls import percentile
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.scenario, pytest.mark.alone, pytest.mark.timeout(240)]
 
 CONNECTIONS = 24
 #: Kept from any one provider: an eighth.

@@ -15,7 +15,7 @@ import pytest
 import many_domains
 import scale
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.scenario, pytest.mark.alone, pytest.mark.timeout(500)]
 
 DOMAINS = 1_500
 WITHIN_S = 400.0

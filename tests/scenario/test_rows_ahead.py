@@ -22,7 +22,7 @@ from mailwright.store.store import Store
 from pulls import Times, percentile, time_pull
 from standing_load import Queued, StandingLoad
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.scenario, pytest.mark.alone, pytest.mark.timeout(300)]
 
 AHEAD = 500_000
 OTHERS = 40
