@@ -1,6 +1,7 @@
 """What a connection of a lane takes its deliveries from, and reports their ends to."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from mailwright.attempt import Attempt, End, Parcel
@@ -9,7 +10,7 @@ from mailwright.permit import Permit
 from mailwright.queue.dispatch import Lane, Tools
 from mailwright.queue.settle import Claimed, parcel_of
 from mailwright.queue.settlement import UNSIGNABLE_REST
-from mailwright.reply import Phase, local_reply
+from mailwright.reply import Phase, Reply, local_reply
 
 _ABANDONED: Final = local_reply(451, "4.3.0", "session ended by a fault", Phase.DOT)
 #: Ends of attempts in which nothing was offered: what the permit granted goes back.
@@ -36,6 +37,9 @@ class LaneFeed:
         self._taken: dict[int, _Taken] = {}
         #: Whether the connection got as far as asking for mail.
         self.was_asked = False
+        #: Whether the receiver decided about a delivery, or may have taken one.
+        self.was_used = False
+        self._unoffered: list[tuple[Claimed, Attempt]] = []
         self._moved_at = tools.clock.steady()
 
     def waits_for_s(self, now_s: float) -> float:
@@ -68,7 +72,13 @@ class LaneFeed:
         tools = self._tools
         self._moved_at = tools.clock.steady()
         tools.budget.release(taken.octets)
+        if attempt.end is End.NOT_OFFERED and not self.was_used:
+            # What becomes of it depends on how the connection ends.
+            tools.permits.give_back(taken.permit, 1)
+            self._unoffered.append((taken.claimed, attempt))
+            return
         if attempt.end is not End.NOT_OFFERED:
+            self.was_used = True
             took_s = tools.clock.steady() - taken.at
             tools.tally.attempted(self._lane.site.profile.provider, took_s)
         if attempt.end in _UNSPENT:
@@ -78,9 +88,26 @@ class LaneFeed:
             taken.claimed.line.rest(until, str(attempt.reply))
         self._settle(taken.claimed, attempt)
 
+    def ended_in_vain(self, reply: Reply) -> None:
+        """Let ``reply`` end an attempt of what was taken and could not be offered.
+
+        Put back as it was, it would be due at once: a receiver that greets and hangs up
+        at the first MAIL would be connected to again and again.
+        """
+        for claimed, attempt in self._unoffered:
+            self._settle(claimed, replace(attempt, end=End.REPLIED, reply=reply))
+        self._unoffered.clear()
+
     def abandon(self) -> None:
-        """Settle what a faulty session left: it may have arrived."""
+        """Put back what was not offered.
+
+        What a faulty session left is settled: it may have arrived.
+        """
+        for claimed, attempt in self._unoffered:
+            self._settle(claimed, attempt)
+        self._unoffered.clear()
         for taken in list(self._taken.values()):
+            self.was_used = True
             self._tools.budget.release(taken.octets)
             attempt = Attempt(taken.parcel, End.AMBIGUOUS, _ABANDONED)
             self._settle(taken.claimed, attempt)

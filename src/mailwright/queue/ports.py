@@ -84,7 +84,7 @@ class Permits(Protocol):
         *,
         has_failed: bool,
     ) -> None:
-        """Note that a connection is over; ``has_failed``: it never asked for mail."""
+        """Note that a connection is over; ``has_failed``: no mail got anywhere on it."""
         ...
 
     def permit(

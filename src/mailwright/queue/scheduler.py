@@ -478,14 +478,17 @@ class Scheduler:
             reply = await self._courier.carry(
                 lane.site, self._directory().sources[source], feed
             )
+            if reply is not None and not feed.was_used:
+                feed.ended_in_vain(reply)
         except Exception:  # the outermost frame of a connection
             logger.exception("a delivery session failed")
         finally:
             self._feeds.discard(feed)
             feed.abandon()
             profile = lane.site.profile
+            is_vain = reply is not None and not feed.was_used
             self._tools.permits.disconnected(
-                lane.keys, profile, source, has_failed=not feed.was_asked
+                lane.keys, profile, source, has_failed=is_vain or not feed.was_asked
             )
             self._slots.free(profile.provider)
             lane.connections[source] -= 1
@@ -494,15 +497,17 @@ class Scheduler:
             lane.no_more_until = None
             if not feed.was_asked:
                 lane.is_connecting = False
-        await self._after_connection(lane, reply, was_asked=feed.was_asked)
-
-    async def _after_connection(
-        self, lane: Lane, reply: Reply | None, *, was_asked: bool
-    ) -> None:
-        if was_asked:
+        if is_vain and reply is not None:
+            await self._connected_in_vain(lane, reply)
+        elif feed.was_asked:
             self._unreachable.reached(lane)
-        elif reply is not None and not lane.connections:
+        self._after_connection(lane)
+
+    async def _connected_in_vain(self, lane: Lane, reply: Reply) -> None:
+        if not lane.connections:  # else these may do better
             await self._unreachable.host_failed(lane, reply)
+
+    def _after_connection(self, lane: Lane) -> None:
         self._hand_out_slots()
         if lane.has_work:
             self.connect(lane)

@@ -2,8 +2,8 @@
 
 A site that nobody tried yet gets :data:`FIRST` connections from a source. Each that gets
 as far as asking for mail allows one more, so that the number doubles in a round; each
-that fails halves it, down to one. Limits of the profile lie above: for each (source,
-site), and for all sources together.
+that fails, then or later, halves it, down to one. Limits of the profile lie above: for
+each (source, site), and for all sources together.
 
 Values in, values out: whoever opens connections says so.
 
@@ -25,8 +25,8 @@ REMEMBERED_MAX: Final = 50_000
 class Growth:
     """Connections that are open, and how many each (source, site) may have.
 
-    Every :meth:`opened` is followed by one :meth:`closed`; between them at most one
-    :meth:`succeeded` or :meth:`failed`.
+    Every :meth:`opened` is followed by one :meth:`closed`; between them come at most one
+    :meth:`succeeded` and, after it, one :meth:`failed`.
     """
 
     def __init__(self, *, first: int = FIRST, remembered: int = REMEMBERED_MAX) -> None:
@@ -62,7 +62,7 @@ class Growth:
         self._note(key, min(self._allowed.get(key, self._first) + 1, limit))
 
     def failed(self, key: Hashable, limit: int) -> None:
-        """Allow half: there was no connection, or it broke before mail was asked for."""
+        """Allow half: there was no connection, or it broke before mail got anywhere."""
         self._note(key, max(1, self.allowed(key, limit) // 2))
 
     def _note(self, key: Hashable, allowed: int) -> None:

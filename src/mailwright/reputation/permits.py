@@ -158,7 +158,7 @@ class Permits:
         *,
         has_failed: bool,
     ) -> None:
-        """Note that a connection is over; ``has_failed``: it never asked for mail."""
+        """Note that a connection is over; ``has_failed``: no mail got anywhere on it."""
         if has_failed:
             self._state.growth.failed((source, keys.site), profile.connections)
         self._state.growth.closed(*_groups(keys, source))
