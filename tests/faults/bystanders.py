@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from fakes.node_process import SERVE, NodeProcess, write_node
+from fakes.node_process import SERVE, Hop, NodeProcess, write_node
 from fakes.submitting import Book, Letter, SmtpClient
 from mailwright.sandbox.inbox import InboxSettings
 from mailwright.sandbox.internet import Internet
@@ -104,7 +104,7 @@ async def scene_of(
     *,
     command: Sequence[str] = SERVE,
     more: str = "",
-    delivery: str = "",
+    routes: Sequence[Hop] = (),
 ) -> AsyncIterator[Scene]:
     """Run a node in a folder of its own; ``more`` are tables of its settings."""
     place = folder / name
@@ -117,7 +117,7 @@ async def scene_of(
             nameserver=net.nameserver,
             smtp_port=net.smtp_port,
             more=more,
-            delivery=delivery,
+            routes=routes,
         )
         async with NodeProcess(settings, command) as node:
             scene = Scene(place, net, node)

@@ -2,7 +2,16 @@
 
 from collections.abc import Mapping
 
-from faults import addresses, crowd, fields, logins, one_client
+from faults import (
+    addresses,
+    crowd,
+    fields,
+    logins,
+    one_client,
+    replies,
+    sinks,
+    zones,
+)
 from faults.ledger import RowRunner
 
 ROWS: Mapping[str, RowRunner] = {
@@ -13,4 +22,7 @@ ROWS: Mapping[str, RowRunner] = {
     "guesses-one": logins.run_one,
     "guesses-many": logins.run_many,
     "tls-logins": logins.run_tls,
+    "sinks": sinks.run,
+    "replies": replies.run,
+    "zones": zones.run,
 }
