@@ -5,7 +5,7 @@ would be read by some server as a line end and could end the message early and b
 another one (SMTP smuggling), so such content is refused instead of sent.
 """
 
-from collections.abc import Iterator
+from io import BytesIO
 from typing import Final
 
 from mailwright.errors import LocalProtocolError
@@ -34,16 +34,18 @@ def stuff(content: bytes, *, piece: int = PIECE_OCTETS) -> bytes:
     tail = END_OF_DATA if content.endswith(b"\r\n") else b"\r\n" + END_OF_DATA
     if not content:
         tail = END_OF_DATA  # the CRLF before the dot is that of the DATA line
-    return b"".join((head, *_stuffed_pieces(content, piece), tail))
-
-
-def _stuffed_pieces(content: bytes, octets: int) -> Iterator[bytes]:
+    if len(content) <= piece:
+        return b"".join((head, content.replace(b"\r\n.", b"\r\n.."), tail))
+    # It hands its buffer over: a large content is here twice, not three times.
+    stuffed = BytesIO()
+    stuffed.write(head)
     start = 0
     while start < len(content):
         # Cut before a line end: it and the dot behind it are in one piece.
-        end = content.find(b"\r\n", start + octets)
+        end = content.find(b"\r\n", start + piece)
         if end < 0:
             end = len(content)
-        piece = content if end - start == len(content) else content[start:end]
-        yield piece.replace(b"\r\n.", b"\r\n..")
+        stuffed.write(content[start:end].replace(b"\r\n.", b"\r\n.."))
         start = end
+    stuffed.write(tail)
+    return stuffed.getvalue()
