@@ -136,8 +136,8 @@ async def blank_lines(address: tuple[str, int], size: Size) -> str:
 
 
 async def blank_message(address: tuple[str, int], size: Size) -> str:
-    """12 MB of them, which may be taken; signed and delivered they must be."""
-    return await _content(address, 12 * _MB, b"\r\n")
+    """16 MB of them, which may be taken; signed and delivered they must be."""
+    return await _content(address, 16 * _MB, b"\r\n")
 
 
 async def dots(address: tuple[str, int], size: Size) -> str:
@@ -255,7 +255,7 @@ async def endless_fields(http: tuple[str, int], size: Size) -> str:
 
 SMTP_ATTACKS = (
     Attack("blank lines, 32 MB", blank_lines, "552 5.3.4"),
-    Attack("blank lines, 12 MB", blank_message, "250 2.0.0"),
+    Attack("blank lines, 16 MB", blank_message, "250 2.0.0"),
     Attack("lines of dots", dots, "250 2.0.0"),
     Attack("20 000 RCPTs", recipients, "1000 taken, 19000 refused"),
     Attack("endless command", endless_command, "500 5.", may_reset=True),
