@@ -18,6 +18,8 @@ from mailwright.api.peers import PeerProtocol
 _KEEP_ALIVE_S: Final = 30
 _BACKLOG: Final = 1024
 _MAX_SOCKET_PATH: Final = 107
+#: For requests under way when the server is cancelled, not stopped.
+_CUT_S: Final = 1.0
 #: Connections at once; more are told 503 at once.
 _MAX_CONNECTIONS: Final = 1000
 
@@ -107,6 +109,13 @@ class ApiServer:
             await self.open()
         try:
             await self._server.serve(sockets=self._sockets)
+        except asyncio.CancelledError:
+            # The node ends itself: requests under way hear what became of them.
+            if self._server.is_up.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_CUT_S):
+                        await self._server.shutdown(self._sockets)
+            raise
         finally:
             self._close_sockets()
             self._is_ended.set()

@@ -13,7 +13,7 @@ import os
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
@@ -247,20 +247,22 @@ async def serve(
     reloading = Reloading(settings_file, settings, notifier)
     status = Exit.OK
     try:
-        async with open_node(settings, clock, held=held) as node:
-            # What was read at the start lives long: with a queue of a million, a look
-            # for garbage among it takes a tenth of a second.
-            gc.collect()
-            gc.freeze()
-            # Next to nothing of a message is in a cycle; looking for one after every 700
-            # objects took a twentieth of the processor's time.
-            gc.set_threshold(50_000, 50, 100)
-            handlers = {
-                signal.SIGTERM: stop.set,
-                signal.SIGINT: stop.set,
-                signal.SIGHUP: lambda: reloading.now(node),
-            }
-            with _signals(handlers):
+        # Heard until the node is closed: a signal amid its end is no second end.
+        with ExitStack() as signals:
+            async with open_node(settings, clock, held=held) as node:
+                # What was read at the start lives long: with a queue of a million, a look
+                # for garbage among it takes a tenth of a second.
+                gc.collect()
+                gc.freeze()
+                # Next to nothing of a message is in a cycle; looking for one after every 700
+                # objects took a twentieth of the processor's time.
+                gc.set_threshold(50_000, 50, 100)
+                handlers = {
+                    signal.SIGTERM: stop.set,
+                    signal.SIGINT: stop.set,
+                    signal.SIGHUP: lambda: reloading.now(node),
+                }
+                signals.enter_context(_signals(handlers))
                 for listener in node.doors.listeners:
                     for host, port in listener.addresses:
                         logger.info("SMTP on %s port %d", host, port)
@@ -285,6 +287,8 @@ def _signals(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[Non
     finally:
         for number in handlers:
             loop.remove_signal_handler(number)
+            # What is left is the interpreter's end, with a status that counts.
+            signal.signal(number, signal.SIG_IGN)
 
 
 class Reloading:

@@ -117,3 +117,23 @@ def test_an_address_that_is_taken_is_known_when_opening() -> None:
             await ApiServer(FastAPI(), host, port).open()
 
     drive(test)
+
+
+def test_a_request_under_way_is_answered_when_the_node_ends_itself() -> None:
+    async def main() -> None:
+        reached, gate = asyncio.Event(), asyncio.Event()
+        server = ApiServer(app_with(reached, gate), "127.0.0.1", 0, drain_s=5)
+        await server.open()
+        [(host, port)] = server.addresses
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(server.run())
+            await server.wait_started()
+            async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+                asking = tasks.create_task(client.get("/late"))
+                await reached.wait()
+                serving.cancel()
+                gate.set()
+                assert (await asking).json() == {"said": "late"}
+        assert serving.cancelled()
+
+    asyncio.run(main())

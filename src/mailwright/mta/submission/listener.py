@@ -104,8 +104,11 @@ class Listener:
                 self._tasks = tasks
                 for listening in self._sockets:
                     self._accept_on(listening)
-                await self._is_closing.wait()
-                self._close_sockets()
+                try:
+                    await self._is_closing.wait()
+                finally:
+                    # Also when cancelled: nobody may come while sessions are cut.
+                    self._close_sockets()
                 await self._finish()
         finally:
             self._close_sockets()
