@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 #: Package by the program that is looked for.
 PEERS = {
@@ -23,6 +24,9 @@ PEERS = {
     "systemd-analyze": "systemd",
     "promtool": "prometheus",
 }
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 _FIGURES = pytest.StashKey[list[str]]()
 # Debian keeps daemons where only root's shell looks.
 os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
