@@ -20,7 +20,7 @@ CRLF: Final = b"\r\n"
 MAX_FROM_OCTETS: Final = 4096
 #: A large message is worked on in pieces of this size: each operation holds the
 #: interpreter lock to its end, and the loop waits.
-PIECE_OCTETS: Final = 262_144
+PIECE_OCTETS: Final = 65_536
 _MAX_DEFECTS: Final = 20
 
 # A field runs to the first CRLF that no blank follows (RFC 5322 §2.2.3). Possessive
