@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from faults import hostile
 from faults.ledger import Size
 from faults.rows import ROWS
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(600)]
 
-#: :mod:`scenario.test_kill` does more of it.
-_ELSEWHERE = {"kill-busy"}
+#: ``test_kill`` and the tests of hostile clients and receivers have these.
+_ELSEWHERE = {"kill-busy", *hostile.ROWS}
 
 
 @pytest.mark.parametrize("name", [name for name in ROWS if name not in _ELSEWHERE])
