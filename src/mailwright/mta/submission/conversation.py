@@ -482,6 +482,8 @@ class Conversation:
         self._timer = self._loop.call_later(interval_s, self._watch)
 
     def _close(self) -> None:
+        self._lines.take_rest()
+        self._inflow.drop()
         transport = self._writer.transport
         if self._timer is not None:
             self._timer.cancel()

@@ -17,13 +17,22 @@ class Inflow:
         writer: of the same connection; its transport changes when TLS begins.
     """
 
-    __slots__ = ("_chunks", "_has_ended", "_is_paused", "_waiter", "_writer", "octets")
+    __slots__ = (
+        "_chunks",
+        "_has_ended",
+        "_is_dropped",
+        "_is_paused",
+        "_waiter",
+        "_writer",
+        "octets",
+    )
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self._chunks: deque[bytes] = deque()
         self.octets = 0
         self._has_ended = False
+        self._is_dropped = False
         self._is_paused = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -34,6 +43,8 @@ class Inflow:
 
     def feed(self, octets: bytes) -> None:
         """Keep what came until it is read."""
+        if self._is_dropped:
+            return
         self._chunks.append(octets)
         self.octets += len(octets)
         if self.octets > _MOST_OCTETS and not self._is_paused:
@@ -45,6 +56,16 @@ class Inflow:
         """Note that nothing more will come."""
         self._has_ended = True
         self._wake()
+
+    def drop(self) -> None:
+        """Forget what is unread, and whatever still comes.
+
+        A session is garbage that is collected now and then; its octets must not wait.
+        """
+        self._is_dropped = True
+        self._chunks.clear()
+        self.octets = 0
+        self.end()
 
     def take(self) -> bytes:
         """Return the next piece of what is unread; nothing, if there is nothing."""

@@ -485,3 +485,19 @@ def test_a_session_that_begins_while_the_node_stops_is_told_so() -> None:
         assert peer.is_closed
 
     drive(play)
+
+
+@pytest.mark.parametrize("flood", [b"x" * 200_000, b"NOOP\r\n" * 10 + b"\0" * 200_000])
+def test_a_session_that_has_ended_holds_no_octets(flood: bytes) -> None:
+    # It is a cycle of objects, and lives until garbage is collected.
+    async def play(peer: MemoryPeer) -> None:
+        await peer.connect()
+        assert codes(await peer.send(HELLO + flood))[-1] == 500
+        assert peer.is_closed
+        conversation = peer.session.conversation
+        conversation.octets_came(flood)  # was on its way
+        assert conversation._lines.is_empty
+        assert not conversation._inflow.octets
+        assert not conversation._inflow.take()
+
+    drive(play)
