@@ -12,20 +12,25 @@ from faults.ledger import RowRunner, Size
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(400)]
 
 
+#: These measure times.
+_ALONE = {
+    "one client": one_client.run,
+    "a crowd": crowd.run,
+    "guesses from one": logins.run_one,
+    "guesses from many": logins.run_many,
+    "TLS logins": logins.run_tls,
+}
+_BESIDE = {"addresses": addresses.run, "fields": fields.run}
+
+
 @pytest.mark.parametrize(
     "run",
     [
-        one_client.run,
-        crowd.run,
-        addresses.run,
-        fields.run,
-        logins.run_one,
-        logins.run_many,
-        logins.run_tls,
-    ],
-    ids=[
-        *("one client", "a crowd", "addresses", "fields"),
-        *("guesses from one", "guesses from many", "TLS logins"),
+        *(
+            pytest.param(run, id=name, marks=pytest.mark.alone)
+            for name, run in _ALONE.items()
+        ),
+        *(pytest.param(run, id=name) for name, run in _BESIDE.items()),
     ],
 )
 def test_a_hostile_client_gets_nothing_and_costs_little(
