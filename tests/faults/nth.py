@@ -88,8 +88,7 @@ async def _submit(node: NodeProcess, letter: Letter, book: Book, life: _Life) ->
         book.acknowledge(letter)
     except RefusedError as refused:
         text = str(refused)
-        # 500: a request that was under way when the node ended itself.
-        is_fitting = re.match(r"4\d\d |50[037] ", text)
+        is_fitting = re.match(r"4\d\d |50[37] ", text)
         if not is_fitting or str(node.settings.parent) in text:
             life.complain(f"answered {text.strip()}")
     except OSError:
@@ -149,7 +148,7 @@ async def _live(
         life.complain(f"exit status {status}")
     if status and not node.log:
         life.complain("ended without a word")
-    if "Traceback" in node.text and "CancelledError" not in node.text:
+    if "Traceback" in node.text:
         life.complain(f"traceback: {node.text.splitlines()[-1]}")
     life.acknowledged = len(book.acknowledged)
     await _drain(bench, settings, prefix, life)
