@@ -14,9 +14,18 @@ pytestmark = [pytest.mark.scenario, pytest.mark.timeout(600)]
 
 #: ``test_kill`` and the tests of hostile clients and receivers have these.
 _ELSEWHERE = {"kill-busy", *hostile.ROWS}
+#: These measure times.
+_ALONE = {"full-blocks", "full-inodes", "slow-disk"}
 
 
-@pytest.mark.parametrize("name", [name for name in ROWS if name not in _ELSEWHERE])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.alone] if name in _ALONE else [])
+        for name in ROWS
+        if name not in _ELSEWHERE
+    ],
+)
 def test_a_fault_costs_nothing_that_was_acknowledged(
     name: str, tmp_path: Path, publish: Callable[[str], None]
 ) -> None:
