@@ -182,4 +182,4 @@ def test_hostile_headers_take_time_in_proportion_to_their_size(header):
     started = time.process_time()
     fields(header)
     defects(header)
-    assert time.process_time() - started < 1.0
+    assert time.process_time() - started < 5.0  # 0.3 s when idle

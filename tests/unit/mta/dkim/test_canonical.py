@@ -129,7 +129,7 @@ def value_of(signature: Field) -> bytes:
 def test_bodies_made_to_be_slow_take_time_in_proportion(body):
     started = time.process_time()
     relaxed_body(body)
-    assert time.process_time() - started < 1.0
+    assert time.process_time() - started < 5.0  # 0.3 s when idle
 
 
 @pytest.mark.parametrize("octets", [1, 2, 3])

@@ -203,4 +203,4 @@ TOP = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
 def test_hostile_structure_takes_bounded_time(content):
     started = time.process_time()
     find_leaves(content, content.index(b"\r\n\r\n") + 4)
-    assert time.process_time() - started < 1.0
+    assert time.process_time() - started < 5.0  # 0.3 s when idle

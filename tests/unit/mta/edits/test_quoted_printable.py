@@ -32,4 +32,4 @@ def test_the_text_is_written_like_this(text, encoded):
 def test_a_megabyte_on_one_line_takes_time_in_proportion():
     started = time.process_time()
     assert a2b_qp(encode(b"\xd0\xb9 = " * 200_000)) == b"\xd0\xb9 = " * 200_000
-    assert time.process_time() - started < 1.5
+    assert time.process_time() - started < 5.0  # 0.3 s when idle

@@ -185,7 +185,7 @@ def test_32_mb_of_empty_lines_cost_32_mb_and_little_time() -> None:
     assert isinstance(end.outcome, Content)
     assert len(end.outcome.body) == 512 * 65_536
     assert peak < 48_000_000
-    assert took_s < 3.0  # 0.3 s on an idle machine
+    assert took_s < 10.0  # 0.3 s on an idle machine
 
 
 def test_a_message_in_single_octets_costs_its_own_size() -> None:
