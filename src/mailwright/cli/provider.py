@@ -20,7 +20,6 @@ from mailwright.clock import SystemClock
 from mailwright.config.nearest import did_you_mean
 from mailwright.config.outbound import DeliverySettings
 from mailwright.config.units import UnitError, parse_host_port
-from mailwright.mta.dialing import is_permitted
 from mailwright.mta.routing import Router
 from mailwright.reply import Reply
 from mailwright.reputation.matching import DEFAULT
@@ -33,6 +32,7 @@ from mailwright.resolver import (
     Resolver,
     system_nameservers,
 )
+from mailwright.routable import is_permitted
 
 provider_app = typer.Typer(
     help="Who the receiving sides are and how they are treated.", no_args_is_help=True

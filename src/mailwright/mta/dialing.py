@@ -12,15 +12,9 @@ import os
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-)
+from ipaddress import ip_address
 from random import Random
-from typing import Final, TypeAlias
+from typing import Final
 
 from mailwright.accounts.directory import Source
 from mailwright.clock import Clock
@@ -30,26 +24,13 @@ from mailwright.mta.smtp.greeting import Login
 from mailwright.mta.tls import TlsContexts, TlsMemory
 from mailwright.reply import Origin, Phase, Reply, local_reply
 from mailwright.resolver import Outcome, Resolver
+from mailwright.routable import IPAddress, Network, is_permitted
 from mailwright.site import Hop, Site, TlsDemand
-
-Network: TypeAlias = IPv4Network | IPv6Network
-IPAddress: TypeAlias = IPv4Address | IPv6Address
 
 #: Addresses that one dial connects to, at most.
 MAX_ADDRESSES: Final = 5
 #: Of these, so many may answer and refuse: the hosts of a site mostly agree.
 MAX_REFUSALS: Final = 2
-
-#: What carries an IPv4 address inside: NAT64 (RFC 6052 §2.1).
-_NAT64: Final = IPv6Network("64:ff9b::/96")
-#: Not for the wide net, though Python (to 3.12) takes some for global.
-_SPECIAL: Final[tuple[Network, ...]] = (
-    IPv4Network("192.0.0.0/24"),  # IETF protocol assignments
-    IPv4Network("192.88.99.0/24"),  # 6to4 relay anycast, RFC 7526
-    IPv6Network("64:ff9b:1::/48"),  # local-use NAT64, RFC 8215
-    IPv6Network("2001::/32"),  # Teredo: tunnels to any IPv4 address
-    IPv6Network("fec0::/10"),  # site-local, RFC 3879
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,29 +276,6 @@ def as_literal(host: str) -> IPAddress | None:
         return ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
         return None
-
-
-def is_permitted(address: IPAddress, allowed: Sequence[Network]) -> bool:
-    """Return whether we may connect to ``address``.
-
-    An IPv4 address inside an IPv6 one (mapped, 6to4, NAT64) is judged as what it is.
-    """
-    inner = _embedded(address)
-    if any(inner in network for network in allowed):
-        return True
-    if inner.is_multicast or inner.is_reserved or not inner.is_global:
-        return False
-    return not any(inner in network for network in _SPECIAL)
-
-
-def _embedded(address: IPAddress) -> IPAddress:
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return inner
-    return address
 
 
 def _no_route(hop: Hop, enhanced: str, text: str) -> Reply:

@@ -3,7 +3,8 @@ from random import Random
 
 import pytest
 
-from mailwright.mta.dialing import as_literal, in_order, is_permitted
+from mailwright.mta.dialing import as_literal, in_order
+from mailwright.routable import is_permitted
 from mailwright.site import Hop, Pipelining, Profile, Site, TlsDemand
 
 
