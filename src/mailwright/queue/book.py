@@ -119,6 +119,7 @@ def _line_of(row: Row) -> Line:
         count,
         next_due_at,
         hold,
+        timezone,
     ) = row
     key = LineKey(
         TenantId(tenant),
@@ -129,6 +130,7 @@ def _line_of(row: Row) -> Line:
         _CLASSES[stream_class],
         domain,
         PoolId(pool),
+        timezone,
     )
     return Line(
         LineId(number),

@@ -26,7 +26,11 @@ NOTHING_DUE: Final = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class LineKey:
-    """What the deliveries of a line have in common."""
+    """What the deliveries of a line have in common.
+
+    Attributes:
+        timezone: the recipients' own, by its IANA name, where a campaign says it.
+    """
 
     tenant: TenantId
     campaign: CampaignId | None
@@ -36,6 +40,7 @@ class LineKey:
     stream_class: StreamClass
     domain: str
     pool: PoolId
+    timezone: str = ""
 
     def to_row(self) -> dict[str, int | str | None]:
         """Return its columns of ``lines``."""
@@ -48,6 +53,7 @@ class LineKey:
             "class": int(self.stream_class),
             "domain": self.domain,
             "pool": self.pool,
+            "timezone": self.timezone,
         }
 
 

@@ -107,6 +107,7 @@ LINES_WITH_MAIL = Query(
         lines.c.count,
         lines.c.next_due_at,
         lines.c.hold,
+        lines.c.timezone,
     )
     .where(lines.c.count > 0, lines.c.id > bindparam("after"))
     .order_by(lines.c.id)

@@ -84,6 +84,8 @@ lines = Table(
     Column("owner", Big, nullable=False),
     Column("epoch", Big, nullable=False),
     Column("until", Big),
+    # Of a campaign's recipients: its window opens by their own time. "": not given.
+    Column("timezone", Text, nullable=False),
     Index("lines_owner", "owner", "id"),
 )
 

@@ -17,6 +17,7 @@ from mailwright.bounce import tables as bounce
 from mailwright.events import tables as events
 from mailwright.mta import tables as mta
 from mailwright.queue import tables as queue
+from mailwright.queue.campaign import tables as campaign
 from mailwright.reputation import tables as reputation
 from mailwright.store import migrate as migrate_module
 from mailwright.store import tables as store
@@ -31,7 +32,7 @@ from mailwright.store.migrations import scripts
 from mailwright.store.sqlite import DIALECT
 
 POSTGRESQL = postgresql.dialect()
-ROOMS = (store, accounts, queue, events, bounce, mta, reputation, api)
+ROOMS = (store, accounts, queue, campaign, events, bounce, mta, reputation, api)
 TABLES = [table for room in ROOMS for table in room.metadata.tables.values()]
 NAMES = [table.name for table in TABLES]
 

@@ -256,6 +256,7 @@ CREATE TABLE lines (
   owner BIGINT NOT NULL,
   epoch BIGINT NOT NULL,
   until BIGINT,
+  timezone TEXT NOT NULL,
   PRIMARY KEY (id)
 );
 
@@ -311,6 +312,104 @@ CREATE TABLE holds (
   released_at BIGINT,
   PRIMARY KEY (id)
 );
+
+-- campaigns
+
+CREATE TABLE campaigns (
+  id BIGINT NOT NULL,
+  tenant BIGINT NOT NULL,
+  credential BIGINT NOT NULL,
+  stream BIGINT NOT NULL,
+  name TEXT NOT NULL,
+  state TEXT NOT NULL,
+  start_wanted SMALLINT NOT NULL,
+  content BIGINT NOT NULL,
+  sending_domain BIGINT NOT NULL,
+  selector TEXT NOT NULL,
+  reverse_path TEXT NOT NULL,
+  pool BIGINT,
+  spec TEXT NOT NULL,
+  metadata TEXT NOT NULL,
+  tags TEXT NOT NULL,
+  seeds TEXT NOT NULL,
+  list_url TEXT,
+  thresholds TEXT,
+  created_at BIGINT NOT NULL,
+  sealed_at BIGINT,
+  sealed_rows BIGINT NOT NULL,
+  sealed_rejects BIGINT NOT NULL,
+  rows BIGINT,
+  duplicates BIGINT NOT NULL,
+  invalid BIGINT NOT NULL,
+  suppressed BIGINT NOT NULL,
+  started_at BIGINT,
+  dated_at BIGINT,
+  send_at BIGINT,
+  expires_at BIGINT,
+  "window" TEXT,
+  pace_per_hour BIGINT,
+  priority SMALLINT NOT NULL,
+  reason TEXT,
+  finished_at BIGINT,
+  PRIMARY KEY (id)
+);
+
+CREATE INDEX campaigns_open ON campaigns (id) WHERE finished_at IS NULL;
+
+CREATE INDEX campaigns_tenant ON campaigns (tenant, id);
+
+CREATE TABLE recipients (
+  message BIGINT NOT NULL,
+  campaign BIGINT NOT NULL,
+  row BIGINT NOT NULL,
+  delivery BIGINT NOT NULL,
+  address TEXT NOT NULL,
+  fields TEXT NOT NULL,
+  metadata TEXT NOT NULL,
+  timezone TEXT NOT NULL,
+  variant TEXT NOT NULL,
+  is_seed SMALLINT NOT NULL,
+  state SMALLINT NOT NULL,
+  category TEXT NOT NULL,
+  code SMALLINT NOT NULL,
+  enhanced TEXT NOT NULL,
+  reply TEXT NOT NULL,
+  at BIGINT,
+  PRIMARY KEY (message)
+);
+
+CREATE INDEX recipients_campaign ON recipients (campaign, message);
+
+CREATE TABLE rejects (
+  campaign BIGINT NOT NULL,
+  row BIGINT NOT NULL,
+  address TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  PRIMARY KEY (campaign, row)
+);
+
+CREATE TABLE campaign_totals (
+  campaign BIGINT NOT NULL,
+  state SMALLINT NOT NULL,
+  category TEXT NOT NULL,
+  count BIGINT NOT NULL,
+  PRIMARY KEY (campaign, state, category)
+);
+
+CREATE TABLE templates (
+  id BIGINT NOT NULL,
+  tenant BIGINT NOT NULL,
+  name TEXT NOT NULL,
+  version BIGINT NOT NULL,
+  content BIGINT NOT NULL,
+  created_at BIGINT NOT NULL,
+  author TEXT NOT NULL,
+  note TEXT NOT NULL,
+  PRIMARY KEY (id)
+);
+
+CREATE UNIQUE INDEX templates_version ON templates (tenant, name, version);
 
 -- events
 

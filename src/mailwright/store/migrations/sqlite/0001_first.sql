@@ -256,6 +256,7 @@ CREATE TABLE lines (
   owner INTEGER NOT NULL,
   epoch INTEGER NOT NULL,
   until INTEGER,
+  timezone TEXT NOT NULL,
   PRIMARY KEY (id)
 );
 
@@ -311,6 +312,106 @@ CREATE TABLE holds (
   released_at INTEGER,
   PRIMARY KEY (id)
 );
+
+-- campaigns
+
+CREATE TABLE campaigns (
+  id INTEGER NOT NULL,
+  tenant INTEGER NOT NULL,
+  credential INTEGER NOT NULL,
+  stream INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  state TEXT NOT NULL,
+  start_wanted SMALLINT NOT NULL,
+  content INTEGER NOT NULL,
+  sending_domain INTEGER NOT NULL,
+  selector TEXT NOT NULL,
+  reverse_path TEXT NOT NULL,
+  pool INTEGER,
+  spec TEXT NOT NULL,
+  metadata TEXT NOT NULL,
+  tags TEXT NOT NULL,
+  seeds TEXT NOT NULL,
+  list_url TEXT,
+  thresholds TEXT,
+  created_at INTEGER NOT NULL,
+  sealed_at INTEGER,
+  sealed_rows INTEGER NOT NULL,
+  sealed_rejects INTEGER NOT NULL,
+  rows INTEGER,
+  duplicates INTEGER NOT NULL,
+  invalid INTEGER NOT NULL,
+  suppressed INTEGER NOT NULL,
+  started_at INTEGER,
+  dated_at INTEGER,
+  send_at INTEGER,
+  expires_at INTEGER,
+  window TEXT,
+  pace_per_hour INTEGER,
+  priority SMALLINT NOT NULL,
+  reason TEXT,
+  finished_at INTEGER,
+  PRIMARY KEY (id)
+);
+
+CREATE INDEX campaigns_open ON campaigns (id) WHERE finished_at IS NULL;
+
+CREATE INDEX campaigns_tenant ON campaigns (tenant, id);
+
+CREATE TABLE recipients (
+  message INTEGER NOT NULL,
+  campaign INTEGER NOT NULL,
+  "row" INTEGER NOT NULL,
+  delivery INTEGER NOT NULL,
+  address TEXT NOT NULL,
+  fields TEXT NOT NULL,
+  metadata TEXT NOT NULL,
+  timezone TEXT NOT NULL,
+  variant TEXT NOT NULL,
+  is_seed SMALLINT NOT NULL,
+  state SMALLINT NOT NULL,
+  category TEXT NOT NULL,
+  code SMALLINT NOT NULL,
+  enhanced TEXT NOT NULL,
+  reply TEXT NOT NULL,
+  at INTEGER,
+  PRIMARY KEY (message)
+);
+
+CREATE INDEX recipients_campaign ON recipients (campaign, message);
+
+CREATE TABLE rejects (
+  campaign INTEGER NOT NULL,
+  "row" INTEGER NOT NULL,
+  address TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  PRIMARY KEY (campaign, "row")
+)
+ WITHOUT ROWID;
+
+CREATE TABLE campaign_totals (
+  campaign INTEGER NOT NULL,
+  state SMALLINT NOT NULL,
+  category TEXT NOT NULL,
+  count INTEGER NOT NULL,
+  PRIMARY KEY (campaign, state, category)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE templates (
+  id INTEGER NOT NULL,
+  tenant INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  content INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  author TEXT NOT NULL,
+  note TEXT NOT NULL,
+  PRIMARY KEY (id)
+);
+
+CREATE UNIQUE INDEX templates_version ON templates (tenant, name, version);
 
 -- events
 
