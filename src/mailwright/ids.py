@@ -24,6 +24,7 @@ DeliveryId = NewType("DeliveryId", int)
 LineId = NewType("LineId", int)
 NodeId = NewType("NodeId", int)
 HoldId = NewType("HoldId", int)
+WebhookId = NewType("WebhookId", int)
 #: HMAC-SHA256(subject key, canonical address), the first 16 octets.
 Subject = NewType("Subject", bytes)
 
@@ -41,6 +42,7 @@ class Kind(StrEnum):
     MESSAGE = "msg"
     DELIVERY = "dlv"
     CAMPAIGN = "cmp"
+    WEBHOOK = "whk"
 
 
 @dataclass(frozen=True, slots=True)

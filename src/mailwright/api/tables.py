@@ -1,4 +1,4 @@
-"""The table that makes creates repeatable; rows are kept 7 days."""
+"""Tables of the API: what makes creates repeatable (kept 7 days), and webhooks."""
 
 from sqlalchemy import (
     Column,
@@ -26,4 +26,33 @@ idempotency = Table(
     Column("created_at", Big, nullable=False),
     PrimaryKeyConstraint("tenant", "path", "key"),
     Index("idempotency_created", "created_at"),
+)
+
+#: Endpoints that events are sent to. A row goes with its secrets when it is deleted.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Big, primary_key=True),
+    Column("tenant", Big, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("types", Text, nullable=False),  # JSON list; empty: all
+    Column("campaign", Big),
+    Column("secret", Blob, nullable=False),  # sealed with the node key
+    Column("old_secret", Blob),  # likewise; signs too until old_secret_until
+    Column("old_secret_until", Big),
+    Column("created_at", Big, nullable=False),
+    Column("state", Text, nullable=False),  # active | failing | paused | disabled
+    Column("reason", Text, nullable=False),
+    Column("position", Text, nullable=False),  # cursor: all before it has arrived
+    Column("offered", Text, nullable=False),  # cursor: end of the batch under way
+    Column("gap", Text, nullable=False),  # JSON: what was dropped unread; or ""
+    Column("failures", Big, nullable=False),  # attempts in a row
+    Column("failing_since", Big),
+    Column("next_attempt_at", Big),
+    Column("last_attempt_at", Big),
+    Column("last_status", Big),  # 0: no answer
+    Column("last_error", Text, nullable=False),
+    Column("delivered_at", Big),
+    Index("webhooks_tenant", "tenant", "id"),
 )

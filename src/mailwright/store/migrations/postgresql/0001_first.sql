@@ -489,6 +489,34 @@ CREATE TABLE idempotency (
 
 CREATE INDEX idempotency_created ON idempotency (created_at);
 
+CREATE TABLE webhooks (
+  id BIGINT NOT NULL,
+  tenant BIGINT NOT NULL,
+  name TEXT NOT NULL,
+  url TEXT NOT NULL,
+  types TEXT NOT NULL,
+  campaign BIGINT,
+  secret BYTEA NOT NULL,
+  old_secret BYTEA,
+  old_secret_until BIGINT,
+  created_at BIGINT NOT NULL,
+  state TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  position TEXT NOT NULL,
+  offered TEXT NOT NULL,
+  gap TEXT NOT NULL,
+  failures BIGINT NOT NULL,
+  failing_since BIGINT,
+  next_attempt_at BIGINT,
+  last_attempt_at BIGINT,
+  last_status BIGINT,
+  last_error TEXT NOT NULL,
+  delivered_at BIGINT,
+  PRIMARY KEY (id)
+);
+
+CREATE INDEX webhooks_tenant ON webhooks (tenant, id);
+
 INSERT INTO schema_facts (name, value) VALUES ('version', 1);
 INSERT INTO schema_facts (name, value) VALUES ('min_reader', 1);
 INSERT INTO schema_facts (name, value) VALUES ('epoch', 0);

@@ -493,6 +493,34 @@ CREATE TABLE idempotency (
 
 CREATE INDEX idempotency_created ON idempotency (created_at);
 
+CREATE TABLE webhooks (
+  id INTEGER NOT NULL,
+  tenant INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  url TEXT NOT NULL,
+  types TEXT NOT NULL,
+  campaign INTEGER,
+  secret BLOB NOT NULL,
+  old_secret BLOB,
+  old_secret_until INTEGER,
+  created_at INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  position TEXT NOT NULL,
+  offered TEXT NOT NULL,
+  gap TEXT NOT NULL,
+  failures INTEGER NOT NULL,
+  failing_since INTEGER,
+  next_attempt_at INTEGER,
+  last_attempt_at INTEGER,
+  last_status INTEGER,
+  last_error TEXT NOT NULL,
+  delivered_at INTEGER,
+  PRIMARY KEY (id)
+);
+
+CREATE INDEX webhooks_tenant ON webhooks (tenant, id);
+
 INSERT INTO schema_facts (name, value) VALUES ('version', 1);
 INSERT INTO schema_facts (name, value) VALUES ('min_reader', 1);
 INSERT INTO schema_facts (name, value) VALUES ('epoch', 0);
