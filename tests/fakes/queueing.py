@@ -26,7 +26,6 @@ from mailwright.ids import (
 from mailwright.queue.book import LineBook
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
-from mailwright.queue.dispatch import Tools
 from mailwright.queue.expiry import Expiry
 from mailwright.queue.holds import Holds
 from mailwright.queue.in_flight import InFlight
@@ -39,6 +38,7 @@ from mailwright.queue.settlement import Settlement, SettlementSettings
 from mailwright.queue.statements import queue_statements
 from mailwright.queue.tables import finished_of
 from mailwright.queue.tally import Tally
+from mailwright.queue.tools import Tools
 from mailwright.reply import Phase, Reply
 from mailwright.reputation.limits import LimitBook
 from mailwright.reputation.permits import Permits

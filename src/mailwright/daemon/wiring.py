@@ -55,7 +55,6 @@ from mailwright.mta.tls_memory import StoredTlsFailures
 from mailwright.queue.book import LineBook
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
-from mailwright.queue.dispatch import Tools
 from mailwright.queue.expiry import Expiry
 from mailwright.queue.holds import Holds
 from mailwright.queue.in_flight import InFlight
@@ -67,6 +66,7 @@ from mailwright.queue.scheduler import Scheduler
 from mailwright.queue.settlement import Settlement, SettlementSettings
 from mailwright.queue.statements import queue_statements
 from mailwright.queue.tally import Tally
+from mailwright.queue.tools import Tools
 from mailwright.reputation.limits import LimitBook, SharedLimits
 from mailwright.reputation.permits import Permits
 from mailwright.reputation.provider import ProfileBook, load_profiles

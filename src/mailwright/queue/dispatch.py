@@ -5,29 +5,22 @@ connection asks its feed for the next few deliveries; the feed takes them from t
 whose turn it is.
 """
 
-import asyncio
 import logging
-from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from mailwright.accounts.directory import StreamClass
-from mailwright.attempt import Attempt, End
-from mailwright.clock import Clock
 from mailwright.ids import PoolId, SourceId
 from mailwright.permit import Permit, PermitKeys, Stop
-from mailwright.queue.claims import Claims
-from mailwright.queue.content import Content, Contents
-from mailwright.queue.in_flight import InFlight
 from mailwright.queue.lane import FairLines
 from mailwright.queue.line import Line
-from mailwright.queue.ports import Budget, Permits
-from mailwright.queue.settle import Claimed, empty_parcel, parcel_of
-from mailwright.queue.settlement import Settlement
-from mailwright.queue.tally import Tally
-from mailwright.reply import Phase, Reply, local_reply
+from mailwright.queue.loading import Carried, Loader
+from mailwright.queue.settle import Claimed
+from mailwright.queue.strays import Strays
+from mailwright.queue.tools import Tools
+from mailwright.queue.waiters import Waiters
+from mailwright.reply import Reply
 from mailwright.site import Site
 from mailwright.store.ports import StoreError
 
@@ -40,14 +33,6 @@ BACKLOG_PER_CONNECTION: Final = 4
 NO_MORE_PAUSE: Final = timedelta(seconds=1)
 #: How long a line rests after a fault of ours.
 FAULT_REST: Final = timedelta(seconds=10)
-#: How long the first message of a batch waits for room in memory.
-MEMORY_WAIT_S: Final = 300.0
-
-_CONTENT_GONE: Final = local_reply(554, "5.3.0", "the content is gone", Phase.DATA)
-#: It waits: a person may bring the file back, and until then nothing is sent.
-_CONTENT_DAMAGED: Final = local_reply(
-    451, "4.3.0", "the stored content is damaged or missing, not sent", Phase.DATA
-)
 _NO_PERMIT: Final = Permit(None, 0)
 
 
@@ -79,28 +64,6 @@ class LaneOwner(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every lane works with."""
-
-    clock: Clock
-    claims: Claims
-    contents: Contents
-    settlement: Settlement
-    permits: Permits
-    budget: Budget
-    in_flight: InFlight
-    tally: Tally = field(default_factory=Tally)
-
-
-class Carried(NamedTuple):
-    """A delivery that may leave: claimed, with its content and under its permit."""
-
-    claimed: Claimed
-    content: Content
-    permit: Permit
-
-
 class Lane:
     """The active lines of one (site, pool)."""
 
@@ -128,11 +91,10 @@ class Lane:
         self._halted = 0
         self._tools = tools
         self._owner = owner
-        # Few wait, and of lanes there are many: an empty deque takes 700 octets.
-        self._idle: list[asyncio.Future[bool]] = []
-        self._paused: list[asyncio.Future[bool]] = []
-        #: Claimed deliveries whose first attempt was from another source.
-        self._strays: dict[SourceId, deque[Claimed]] = {}
+        self._loader = Loader(tools, site.profile, self._rest)
+        self._idle = Waiters()
+        self._paused = Waiters()
+        self._strays = Strays()
 
     @property
     def has_work(self) -> bool:
@@ -184,7 +146,7 @@ class Lane:
         """Ask again for what was refused."""
         self.refused, self._refused_bulk = None, False
         self.no_more_until = None
-        while _rouse(self._paused, carry_on=True):
+        while self._paused.rouse(carry_on=True):
             pass
 
     def retire(self) -> None:
@@ -197,28 +159,17 @@ class Lane:
     def withdraw(self, line: Line) -> None:
         """Let ``line`` take part no more; what was claimed of it and waits goes back."""
         self.lines.remove(line)
-        for source, strays in list(self._strays.items()):
-            if not any(each.line is line for each in strays):
-                continue
-            for claimed in strays:
-                if claimed.line is line:
-                    self.release(claimed)
-            left = deque(each for each in strays if each.line is not line)
-            if left:
-                self._strays[source] = left
-            else:
-                del self._strays[source]
+        for claimed in self._strays.take_line(line):
+            self.release(claimed)
 
     def wake(self) -> None:
         """Rouse an idle connection, or ask for another one."""
-        if not _rouse(self._idle, carry_on=True):
+        if not self._idle.rouse(carry_on=True):
             self._owner.connect(self)
 
     def close_idle(self) -> bool:
         """Let a connection end that carries nothing; return whether there was one."""
-        return _rouse(self._idle, carry_on=False) or _rouse(
-            self._paused, carry_on=False
-        )
+        return self._idle.rouse(carry_on=False) or self._paused.rouse(carry_on=False)
 
     def connect(self) -> Permit | None:
         """Return from which source a connection may be opened; it counts from then on.
@@ -228,11 +179,11 @@ class Lane:
         """
         permits, profile = self._tools.permits, self.site.profile
         now = self._tools.clock.now()
-        for source, strays in list(self._strays.items()):
-            if self.connections[source]:
+        for source in self._strays.sources():
+            line = self._strays.first_line(source)
+            if line is None or self.connections[source]:
                 continue  # it takes them
-            keys = self.members[strays[0].line]
-            permit = permits.connect(keys, profile, now, source)
+            permit = permits.connect(self.members[line], profile, now, source)
             if permit.granted:
                 return permit
             self._put_off(source, permit)
@@ -276,7 +227,7 @@ class Lane:
                     continue
                 self.refused = None
                 claimed = await self._claim(line, permit, source)
-            loaded = await self._load(claimed, permit)
+            loaded = await self._loader.load(claimed, permit)
             if loaded:
                 if self.has_work:
                     self.wake()
@@ -290,45 +241,18 @@ class Lane:
             StoreError: nothing was claimed.
         """
         claimed = await self._tools.claims.claim(line, most, None)
-        await self._refuse(claimed, reply)
+        await self._loader.refuse(claimed, reply)
         return len(claimed)
 
     def release_strays(self) -> None:
         """Put claimed deliveries back that wait for a source."""
-        for strays in self._strays.values():
-            for claimed in strays:
+        for source in self._strays.sources():
+            for claimed in self._strays.take_all(source):
                 self.release(claimed)
-        self._strays.clear()
 
     def release(self, claimed: Claimed) -> None:
         """Put a claimed delivery back that was never offered."""
         self._tools.settlement.release(claimed)
-
-    async def _refuse(self, refused: Sequence[Claimed], reply: Reply) -> None:
-        """Let ``reply``, which is ours, end attempts of which no content went out.
-
-        Raises:
-            StoreError: what a report tells cannot be read; they were put back.
-        """
-        settlement = self._tools.settlement
-        try:
-            originals = await settlement.originals(refused, reply)
-        except BaseException:
-            for each in refused:
-                self.release(each)
-            raise
-        for each in refused:
-            original = originals.get(each.message)
-            parcel = (
-                empty_parcel(each) if original is None else parcel_of(each, original)
-            )
-            settlement.settle(
-                each,
-                Attempt(parcel, End.REPLIED, reply),
-                source=each.source,
-                ladder=self.site.profile.retry,
-                provider=self.site.profile.provider,
-            )
 
     def _permit(self, line: Line, source: SourceId, want: int) -> Permit:
         return self._tools.permits.permit(
@@ -372,21 +296,14 @@ class Lane:
 
     def _take_strays(self, source: SourceId, want: int) -> tuple[list[Claimed], Permit]:
         """Return claimed deliveries of one line that are to leave from ``source``."""
-        strays = self._strays.get(source)
-        if strays is None:
+        line = self._strays.first_line(source)
+        if line is None:
             return [], _NO_PERMIT
-        line = strays[0].line
-        count = 0
-        while count < min(want, len(strays)) and strays[count].line is line:
-            count += 1
-        permit = self._permit(line, source, count)
+        permit = self._permit(line, source, self._strays.in_a_row(source, want))
         if not permit.granted:
             self._put_off(source, permit)
             return [], _NO_PERMIT
-        taken = [strays.popleft() for _ in range(permit.granted)]
-        if not strays:
-            del self._strays[source]
-        return taken, permit
+        return self._strays.take(source, permit.granted), permit
 
     def _make_room(self) -> None:
         """Let strays be carried, or put them back: nobody may claim meanwhile."""
@@ -394,32 +311,26 @@ class Lane:
             return
         self._owner.connect(self)
         until = self._tools.clock.now() + NO_MORE_PAUSE
-        for source in [each for each in self._strays if not self.connections[each]]:
-            self._put_back(source, until)
+        for source in self._strays.sources():
+            if not self.connections[source]:
+                self._put_back(source, until)
 
     def _put_off(self, source: SourceId, permit: Permit) -> None:
         """Put strays back until ``source`` may send them."""
         self._put_back(source, permit.until or self._tools.clock.now() + FAULT_REST)
 
     def _put_back(self, source: SourceId, until: datetime) -> None:
-        for claimed in self._strays.pop(source):
+        for claimed in self._strays.take_all(source):
             self._tools.settlement.put_off(claimed, until)
 
-    async def _pause(self, waiting: list[asyncio.Future[bool]], most_s: float) -> bool:
-        """Wait in ``waiting`` to be roused; false: time is over, or to be closed."""
+    async def _pause(self, waiters: Waiters, most_s: float) -> bool:
+        """Wait among ``waiters`` to be roused; false: the connection had better end."""
         if self._owner.must_yield():
             return False
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        waiting.append(waiter)
         self._owner.idles(self, is_idle=True)
         try:
-            async with asyncio.timeout(most_s):
-                return await waiter
-        except TimeoutError:
-            return False
+            return await waiters.wait(most_s)
         finally:
-            if waiter in waiting:
-                waiting.remove(waiter)
             if not self._idle and not self._paused:
                 self._owner.idles(self, is_idle=False)
 
@@ -450,7 +361,7 @@ class Lane:
             elif self.is_retired:
                 self.release(each)
             elif each.source is not None:
-                self._strays.setdefault(each.source, deque()).append(each)
+                self._strays.add(each.source, each)
         self._tools.permits.give_back(permit, permit.granted - len(mine))
         return mine
 
@@ -468,67 +379,8 @@ class Lane:
     def _has_source(self, source: SourceId | None) -> bool:
         return source is not None and self._tools.permits.has_source(self.pool, source)
 
-    async def _load(self, claimed: Sequence[Claimed], permit: Permit) -> list[Carried]:
-        if not claimed:
-            return []
-        try:
-            contents = await self._tools.contents.get(
-                {each.message for each in claimed}
-            )
-        except StoreError as error:
-            logger.warning("cannot read contents: %s", error)
-            for each in claimed:
-                self._rest(each.line, "contents cannot be read")
-                self.release(each)
-            self._tools.permits.give_back(permit, len(claimed))
-            return []
-        gone = [each for each in claimed if each.message not in contents]
-        damaged = [
-            each
-            for each in claimed
-            if each.message in contents and contents[each.message] is None
-        ]
-        for refused, reply in ((gone, _CONTENT_GONE), (damaged, _CONTENT_DAMAGED)):
-            try:
-                if refused:
-                    await self._refuse(refused, reply)
-            except StoreError as error:
-                logger.warning("cannot tell of contents that are gone: %s", error)
-        loaded: list[Carried] = []
-        for each in claimed:
-            content = contents.get(each.message)
-            if content is None:
-                continue
-            if await self._may_hold(content, is_first=not loaded):
-                loaded.append(Carried(each, content, permit))
-            else:
-                self.release(each)
-        self._tools.permits.give_back(permit, len(claimed) - len(loaded))
-        return loaded
-
-    async def _may_hold(self, content: Content, *, is_first: bool) -> bool:
-        """Take room in memory for ``content``.
-
-        Only the first of a batch is waited for: nothing is held meanwhile, so sessions
-        cannot lock each other.
-        """
-        budget = self._tools.budget
-        if not is_first:
-            return budget.try_acquire(content.octets)
-        return await budget.acquire(content.octets, within_s=MEMORY_WAIT_S)
-
     def _rest(self, line: Line, reason: str) -> None:
         """Let ``line`` rest for a moment after a fault of ours."""
         line.rest(self._tools.clock.now() + FAULT_REST, reason)
         self.lines.remove(line)
         self._owner.park(line)
-
-
-def _rouse(waiting: list[asyncio.Future[bool]], *, carry_on: bool) -> bool:
-    """End one wait, if there is one; return whether there was."""
-    while waiting:
-        waiter = waiting.pop(0)
-        if not waiter.done():
-            waiter.set_result(carry_on)
-            return True
-    return False

@@ -7,9 +7,10 @@ from typing import Final, NamedTuple
 from mailwright.attempt import Attempt, End, Parcel
 from mailwright.ids import SourceId
 from mailwright.permit import Permit
-from mailwright.queue.dispatch import Lane, Tools
+from mailwright.queue.dispatch import Lane
 from mailwright.queue.settle import Claimed, parcel_of
 from mailwright.queue.settlement import UNSIGNABLE_REST
+from mailwright.queue.tools import Tools
 from mailwright.reply import Phase, Reply, local_reply
 
 _ABANDONED: Final = local_reply(451, "4.3.0", "session ended by a fault", Phase.DOT)

@@ -20,13 +20,14 @@ from mailwright.accounts.directory import Directory
 from mailwright.ids import LineId, PoolId, SourceId
 from mailwright.permit import Permit
 from mailwright.queue.crowd import Crowd
-from mailwright.queue.dispatch import Lane, Tools
+from mailwright.queue.dispatch import Lane
 from mailwright.queue.feed import LaneFeed
 from mailwright.queue.line import Line
 from mailwright.queue.lookups import Lookups
 from mailwright.queue.ports import Courier, Router
 from mailwright.queue.slots import Slots
 from mailwright.queue.timetable import Timetable
+from mailwright.queue.tools import Tools
 from mailwright.queue.unreachable import Unreachable
 from mailwright.reply import Phase, Reply, local_reply
 from mailwright.site import Site

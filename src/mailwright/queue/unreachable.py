@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Final
 
 from mailwright.ids import PoolId
-from mailwright.queue.dispatch import Lane, LaneOwner, Tools
+from mailwright.queue.dispatch import Lane, LaneOwner
 from mailwright.queue.line import Line
 from mailwright.queue.retry import next_attempt_at
+from mailwright.queue.tools import Tools
 from mailwright.reply import Reply
 from mailwright.site import Pipelining, Profile, Site, TlsDemand
 from mailwright.store.ports import StoreError
