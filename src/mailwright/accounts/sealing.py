@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from typing_extensions import override
 
 from mailwright.errors import MailwrightError
+from mailwright.store.folders import sync_folder
 
 NODE_KEY_OCTETS: Final = 32
 _FORMAT: Final = b"\x01"
@@ -202,16 +203,8 @@ def _make_key(path: Path) -> None:
                 os.link(unnamed, path)
         finally:
             os.unlink(unnamed)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise NodeKeyError(
             f"the node key {path} cannot be made: {error.strerror}"
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

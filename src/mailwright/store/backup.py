@@ -26,6 +26,7 @@ from typing import Final
 
 from mailwright import __version__
 from mailwright.store.check import DAMAGE
+from mailwright.store.folders import sync_folder
 from mailwright.store.manifest import (
     BODIES,
     BODY_LIST,
@@ -367,19 +368,6 @@ def _seal(target: Path, copied: _Copied, node: str, progress: Progress) -> Manif
     sync_folder(target)
     sync_folder(target.parent)
     return manifest
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` durable.
-
-    Raises:
-        OSError: it cannot be opened or synced.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _entries(folder: Path) -> list[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
+from mailwright.store.folders import sync_folder
 from mailwright.store.ports import StoreError
 from mailwright.store.sqlite import open_reader
 
@@ -244,8 +245,4 @@ def _write_synced(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     passing.rename(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)

@@ -19,8 +19,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from mailwright.store.backup import copy_synced, sync_folder
+from mailwright.store.backup import copy_synced
 from mailwright.store.check import clear_mark, is_lost, note_made
+from mailwright.store.folders import sync_folder
 from mailwright.store.log_kept import release_log
 from mailwright.store.manifest import (
     BODIES,

@@ -21,6 +21,7 @@ from mailwright.accounts.signing_keys import (
     RSA_SHA256,
     PrivateKey,
 )
+from mailwright.store.folders import sync_folder
 
 _PUBLIC_EXPONENT: Final = 65_537
 _OWNER_ONLY: Final = 0o600
@@ -59,15 +60,7 @@ def write_new_key(path: Path, key: PrivateKey) -> None:
             file.write(pem)
             file.flush()
             os.fsync(file.fileno())
-        _sync_directory(path.parent)
+        sync_folder(path.parent)
     except OSError:
         path.unlink(missing_ok=True)
         raise
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
