@@ -8,18 +8,18 @@ is harmless: a body without a row is an orphan, which :meth:`BodyStore.sweep` re
 Everything here blocks; call it from threads.
 """
 
-import errno
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Final
 
+from mailwright.store.disk_errors import disk_errors
 from mailwright.store.folders import sync_folder
-from mailwright.store.ports import StoreError, StoreFailedError, StoreFullError
+from mailwright.store.ports import StoreError
 
 #: Bodies of more octets are files; smaller ones lie in the row.
 IN_ROW_MAX_OCTETS: Final = 64 << 10
@@ -30,7 +30,6 @@ _FILE: Final = re.compile(r"([0-9a-f]{16})(\.new)?")
 _PASSING: Final = ".new"
 #: How many names one question to the database holds.
 _SWEEP_BATCH: Final = 500
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class BodyNameError(StoreError, ValueError):
@@ -39,20 +38,6 @@ class BodyNameError(StoreError, ValueError):
 
 class BodyMissingError(StoreError):
     """A row names a body that is not there."""
-
-
-@contextmanager
-def _naming(doing: str) -> Iterator[None]:
-    """Turn what the system says into what a caller can answer; paths stay inside."""
-    try:
-        yield
-    except OSError as error:
-        text = f"{doing}: {error.strerror}"
-        if error.errno in _FULL:
-            raise StoreFullError(text) from error
-        if error.errno in {errno.EIO, errno.EROFS}:
-            raise StoreFailedError(text) from error
-        raise StoreError(text) from error
 
 
 class BodyStore:
@@ -80,7 +65,7 @@ class BodyStore:
         name = f"{day:%Y%m%d}/{number:016x}"
         path = self._folder / name
         passing = path.with_name(path.name + _PASSING)
-        with _naming("write body"):
+        with disk_errors("write body"):
             self._ensure_folder(path.parent)
             try:
                 _write_synced(passing, chunks)
@@ -101,7 +86,7 @@ class BodyStore:
             StoreError: it cannot be read.
         """
         path = self._path(name)
-        with _naming("read body"):
+        with disk_errors("read body"):
             try:
                 return path.read_bytes()
             except FileNotFoundError:
@@ -115,7 +100,7 @@ class BodyStore:
             StoreError: it cannot be removed.
         """
         path = self._path(name)
-        with _naming("remove body"):
+        with disk_errors("remove body"):
             path.unlink(missing_ok=True)
 
     def sweep(self, known: Callable[[list[str]], set[str]], *, below: int) -> int:
@@ -130,7 +115,7 @@ class BodyStore:
             StoreError: the system refused.
         """
         swept = 0
-        with _naming("sweep bodies"):
+        with disk_errors("sweep bodies"):
             for folder in sorted(self._folder.iterdir()):
                 if _DAY.fullmatch(folder.name) and folder.is_dir():
                     swept += _sweep_day(folder, known, below)
