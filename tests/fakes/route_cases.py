@@ -116,6 +116,7 @@ def controlled(name: str) -> Callable[[str], Ask]:
 
 
 SETTINGS, QUEUE = "/v1/settings", "/v1/queue"
+SUPPRESSIONS, ASKED = "/v1/suppressions", "asked@shared.example"
 ROUTES: Mapping[tuple[str, str], Case] = {
     ("POST", "/v1/messages"): Case(
         SEND,
@@ -332,6 +333,61 @@ ROUTES: Mapping[tuple[str, str], Case] = {
         )
         for how in ("retire", "revoke")
     },
+    ("POST", SUPPRESSIONS): Case(
+        MANAGE,
+        lambda side: Ask("POST", SUPPRESSIONS, json={"addresses": [ASKED]}),
+        [
+            Probe(
+                of,
+                lambda value, of=of: Ask(
+                    "POST", SUPPRESSIONS, json={"addresses": [ASKED], of: value}
+                ),
+                422,
+            )
+            for of in ("tenant", "stream")
+        ],
+    ),
+    ("GET", SUPPRESSIONS): Case(
+        MANAGE,
+        lambda side: get(SUPPRESSIONS),
+        [
+            Probe(of, lambda value, of=of: get(SUPPRESSIONS, **{of: value}), 422)
+            for of in ("tenant", "stream")
+        ],
+        is_read=True,
+    ),
+    ("GET", f"{SUPPRESSIONS}/{{email}}"): Case(
+        MANAGE,
+        lambda side: get(f"{SUPPRESSIONS}/{GONE}"),
+        [
+            Probe("suppressed", lambda value: get(f"{SUPPRESSIONS}/{value}"), 200),
+            Probe(
+                "tenant", lambda value: get(f"{SUPPRESSIONS}/{GONE}", tenant=value), 422
+            ),
+        ],
+        is_read=True,
+    ),
+    ("DELETE", f"{SUPPRESSIONS}/{{email}}"): Case(
+        MANAGE,
+        lambda side: Ask("DELETE", f"{SUPPRESSIONS}/{ASKED}"),
+        [
+            Probe(
+                "suppressed",
+                lambda value: Ask("DELETE", f"{SUPPRESSIONS}/{value}"),
+                200,
+            ),
+            *(
+                Probe(
+                    of,
+                    lambda value, of=of: Ask(
+                        "DELETE", f"{SUPPRESSIONS}/{ASKED}", {of: value}
+                    ),
+                    422,
+                )
+                for of in ("tenant", "stream")
+            ),
+        ],
+    ),
     ("GET", "/v1/clock"): Case(OPERATE, lambda side: get("/v1/clock"), is_read=True),
     ("POST", "/v1/clock/settle"): Case(
         OPERATE, lambda side: Ask("POST", "/v1/clock/settle", json={"reason": "x"})

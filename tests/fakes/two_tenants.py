@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +198,7 @@ class Side:
             "return_path": f"returns.{self.tenant}.example",
             "held": f"held-{self.tenant}.example",
             "key": key_of(f"{self.tenant}-crm"),
+            "suppressed": f"left-{self.tenant}@shared.example",
         }
         return named.get(kind) or self.ids[kind]
 
@@ -341,13 +342,14 @@ async def two_tenants(folder: Path, *, with_rival: bool = True) -> AsyncIterator
 
 async def _fill(world: World, side: Side) -> None:
     crm, store = f"{side.tenant}-crm", world.node.state.store
-    if side is world.rival:
-        subject = world.node.state.settings.keys.subject_key.subject(GONE)
-        tenant = world.tenant_id(side)
-        gone = suppress(
-            subject, tenant, reason="rival-evidence", author="rival-crm", at=START
+    gone = [side["suppressed"], *([GONE] if side is world.rival else [])]
+    for address in gone:
+        subject = world.node.state.settings.keys.subject_key.subject(address)
+        reason, author = f"{side.tenant}-evidence", f"{side.tenant}-crm"
+        tenant, at = world.tenant_id(side), START - timedelta(days=1)
+        await store.run(
+            unit(suppress(subject, tenant, reason=reason, author=author, at=at))
         )
-        await store.run(unit(gone))
 
     async def post(body: Mapping[str, Any], path: str, **headers: str) -> Any:
         ask = Ask("POST", path, json=body, headers=headers)
@@ -406,6 +408,7 @@ async def _hold_everyones(world: World) -> None:
 _COUNTED = re.compile(
     r"(?:msg|dlv)_[0-9]{8}_[0-9a-z]{13}"
     r"|evt_[0-9]+_[0-9]+"
+    r"|sub_[0-9a-f]{32}"
     r'|(?<=")9[0-9]{15}(?=")'
     r'|(?<="next":")[A-Za-z0-9_-]{16,}(?=")'
     r"|[0-9a-f]{16}\.[0-9]+(?=@)"

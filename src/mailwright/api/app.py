@@ -24,6 +24,7 @@ from mailwright.api.schemas import MessageIn
 from mailwright.api.sending_domains import sending_domains_router
 from mailwright.api.settings import SettingsIn, settings_router
 from mailwright.api.stopping import stopping_router
+from mailwright.api.suppressions import SuppressionsIn, suppressions_router
 
 _DESCRIPTION: Final = """
 Submit messages, see what became of them, read events.
@@ -52,6 +53,7 @@ def create_app(ports: ApiPorts) -> FastAPI:
         _add_operator_routes(app, ports.operating, by_key(ports))
         app.include_router(queue_router(ports.operating.queue, as_manager(ports)))
         app.include_router(lanes_router(ports.operating.queue, by_key(ports)))
+        app.include_router(suppressions_router(ports.operating, as_manager(ports)))
     app.include_router(metrics_router(ports.metrics))
     app.include_router(documentation_router(lambda: _openapi(app)))
     return app
@@ -66,6 +68,7 @@ def create_operator_app(ports: OperatorPorts) -> FastAPI:
     _add_operator_routes(app, ports, by_peer())
     app.include_router(queue_router(ports.queue, as_operator(by_peer())))
     app.include_router(lanes_router(ports.queue, by_peer()))
+    app.include_router(suppressions_router(ports, as_operator(by_peer())))
     return app
 
 
@@ -92,7 +95,11 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     _, schemas = models_json_schema(
-        [(MessageIn, "validation"), (SettingsIn, "validation")],
+        [
+            (MessageIn, "validation"),
+            (SettingsIn, "validation"),
+            (SuppressionsIn, "validation"),
+        ],
         ref_template="#/components/schemas/{model}",
     )
     components = document["components"]["schemas"]

@@ -18,6 +18,7 @@ from mailwright.accounts.logins import Denied
 from mailwright.accounts.proving import DomainReport
 from mailwright.accounts.settings.administration import Administration
 from mailwright.api.hold_view import HoldOut
+from mailwright.bounce.suppressing import Suppressions
 from mailwright.clock import Clock
 from mailwright.events.types import EventType
 from mailwright.ids import PublicId, TenantId
@@ -272,6 +273,14 @@ class QueueDoor:
 
 
 @dataclass(frozen=True, slots=True)
+class SuppressionDoor:
+    """Who must not be mailed, and the names of tenants and streams."""
+
+    suppressions: Suppressions
+    directory: Callable[[], Directory]
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorPorts:
     """Everything that the routes for operators work with.
 
@@ -283,6 +292,7 @@ class OperatorPorts:
     administration: Administration
     domains: DomainChecks
     stopping: Stopping
+    suppressions: SuppressionDoor
     clock: Clock
     budget: Budget
     limits: Callable[[], ApiLimits] = ApiLimits

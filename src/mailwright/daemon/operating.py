@@ -22,9 +22,11 @@ from mailwright.api.ports import (
     Budget,
     OperatorPorts,
     QueueDoor,
+    SuppressionDoor,
     TimeDoor,
 )
 from mailwright.api.server import ApiServer
+from mailwright.bounce.suppressing import Suppressions
 from mailwright.clock import Clock
 from mailwright.daemon.redirection import Redirection
 from mailwright.daemon.state import State
@@ -78,8 +80,20 @@ def open_offices(
     store = state.store
     operations = None if queue is None else queue.operations
     stopping = Stopping(store, clock, store.ids.take, operations)
+    subject_of = live.keys.subject_key.subject
+    suppressions = SuppressionDoor(
+        Suppressions(store, clock, subject_of), live.directory
+    )
     ports = OperatorPorts(
-        administration, prover, stopping, clock, budget, limits, queue, time
+        administration,
+        prover,
+        stopping,
+        suppressions,
+        clock,
+        budget,
+        limits,
+        queue,
+        time,
     )
     return Offices(administration, prover, ports)
 

@@ -36,7 +36,8 @@ from mailwright.accounts.proving import Prover
 from mailwright.accounts.settings.administration import Administration
 from mailwright.accounts.settings.document import format_document
 from mailwright.api.app import create_app, create_operator_app
-from mailwright.api.ports import ApiPorts, MetricsDoor, OperatorPorts
+from mailwright.api.ports import ApiPorts, MetricsDoor, OperatorPorts, SuppressionDoor
+from mailwright.bounce.suppressing import Suppressions
 from mailwright.mta.admission import Admission
 from mailwright.mta.dkim import records
 from mailwright.mta.submission.budget import ByteBudget
@@ -126,6 +127,10 @@ class Rig:
             self.administration,
             prover,
             Stopping(store, node.clock, store.ids.take),
+            SuppressionDoor(
+                Suppressions(store, node.clock, live.keys.subject_key.subject),
+                live.directory,
+            ),
             node.clock,
             budget,
         )

@@ -92,7 +92,7 @@ def _routes(routes: Iterable[Any]) -> Iterable[Any]:
 
 def _is_listed(route: Any, listed: set[tuple[str, str]]) -> bool:
     return bool(route.methods) and all(
-        (method, route.path) in listed for method in route.methods
+        (method, route.path_format) in listed for method in route.methods
     )
 
 
