@@ -24,6 +24,7 @@ from mailwright.ids import (
     TenantId,
 )
 from mailwright.queue.book import LineBook
+from mailwright.queue.bounds import SchedulerSettings
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
 from mailwright.queue.expiry import Expiry
@@ -33,7 +34,7 @@ from mailwright.queue.intake import IntakeSettings, QueueIntake
 from mailwright.queue.operations import Operations
 from mailwright.queue.recovery import discard_incomplete, load_lines, recover_sending
 from mailwright.queue.reporting import Reporter, ReportSettings
-from mailwright.queue.scheduler import Scheduler, SchedulerSettings
+from mailwright.queue.scheduler import Scheduler
 from mailwright.queue.settlement import Settlement, SettlementSettings
 from mailwright.queue.statements import queue_statements
 from mailwright.queue.tables import finished_of

@@ -10,9 +10,9 @@ from mailwright.mta.admission import AdmissionLimits
 from mailwright.mta.dialing import DialSettings
 from mailwright.mta.smtp.client import Timeouts
 from mailwright.mta.submission.settings import DoorSettings
+from mailwright.queue.bounds import SchedulerSettings
 from mailwright.queue.intake import IntakeSettings
 from mailwright.queue.reporting import ReportSettings
-from mailwright.queue.scheduler import SchedulerSettings
 
 #: Lanes at once, 4 KB each, or twice as many as connections if these are more; lines
 #: beyond wait for one to go away.

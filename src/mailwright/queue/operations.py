@@ -377,7 +377,7 @@ class Operations:
         self.holds.remove(hold)
         self._scattered.discard(hold.id)
         if hold.selection.everything:
-            self.scheduler.resume()
+            self.scheduler.wake()
             return
         for some in slices(list(self.book), SWEEP_SLICE):
             for line in some:

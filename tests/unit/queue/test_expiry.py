@@ -58,7 +58,7 @@ async def advance(queue: Queue, **span: float) -> None:
     assert isinstance(queue.clock, ManualClock)
     queue.clock.advance(timedelta(**span).total_seconds())
     await queue.store.ensure_day(queue.clock.now().date())
-    queue.scheduler.resume()
+    queue.scheduler.wake()
 
 
 def test_held_mail_expires_in_its_time_and_not_before(tmp_path: Path) -> None:

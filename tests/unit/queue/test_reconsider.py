@@ -43,7 +43,7 @@ async def look_around(queue: Queue, seconds: float = 5) -> None:
     """Let time pass and the scheduler look at everything that is due."""
     assert isinstance(queue.clock, ManualClock)
     queue.clock.advance(seconds)
-    queue.scheduler.resume()
+    queue.scheduler.wake()
     for _ in range(5):
         await asyncio.sleep(0)
         await queue.store.run(unit())  # whatever was handed in is stored

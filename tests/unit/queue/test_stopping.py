@@ -28,7 +28,7 @@ TURNS = 20
 async def turns(queue: Queue) -> None:
     """Let the scheduler look at everything, several times."""
     for _ in range(TURNS):
-        queue.scheduler.resume()
+        queue.scheduler.wake()
         await queue.store.read()
         await asyncio.sleep(0)
 
