@@ -45,7 +45,7 @@ from mailwright.api.ports import (
     MetricsDoor,
 )
 from mailwright.clock import ManualClock
-from mailwright.events.log import CursorError
+from mailwright.events.position import CursorError
 from mailwright.events.types import EventType
 from mailwright.ids import (
     CredentialId,

@@ -17,7 +17,8 @@ from mailwright.config.loading import load_node
 from mailwright.daemon.lifecycle import open_node, run_node
 from mailwright.daemon.systemd import Notifier
 from mailwright.daemon.wiring import Node
-from mailwright.events.log import Event, Filter, read_after
+from mailwright.events.following import Filter, read_after
+from mailwright.events.log import Event
 
 #: Mail to this domain goes to the receiver.
 DOMAIN = "there.example"

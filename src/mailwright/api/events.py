@@ -9,7 +9,7 @@ from mailwright.accounts.directory import Credential, Scope
 from mailwright.api.authorization import require
 from mailwright.api.ports import ApiPorts, EventPage
 from mailwright.api.problems import FieldError, Problem, invalid
-from mailwright.events.log import CursorError
+from mailwright.events.position import CursorError
 from mailwright.events.types import EventType
 from mailwright.ids import Kind, parse_public
 

@@ -21,7 +21,8 @@ from mailwright.config.node import LogSettings
 from mailwright.daemon.line_file import LineFile
 from mailwright.daemon.reading import recipients_of
 from mailwright.events.cursors import KEEP_CURSOR, OPERATOR, SELECT_CURSOR
-from mailwright.events.log import Event, Filter, end_of_log, read_after
+from mailwright.events.following import Filter, end_of_log, read_after
+from mailwright.events.log import Event
 from mailwright.ids import Kind, SourceId, format_public
 from mailwright.store.ports import StoreError
 from mailwright.store.statements import Bound, Row, Unit, Urgency, unit

@@ -15,14 +15,8 @@ from mailwright.api.ports import (
     MessageRecord,
 )
 from mailwright.clock import Clock
-from mailwright.events.log import (
-    Event,
-    EventRows,
-    Filter,
-    parse_row,
-    read_after,
-    select_of_message,
-)
+from mailwright.events.following import EventRows, Filter, read_after
+from mailwright.events.log import Event, parse_row, select_of_message
 from mailwright.events.types import EventType
 from mailwright.ids import (
     Kind,

@@ -35,7 +35,7 @@ from mailwright.api.app import create_operator_app
 from mailwright.api.problems import Kind, ProblemError
 from mailwright.api.queue_view import Asking
 from mailwright.daemon.reading import NodeReading
-from mailwright.events.log import Filter
+from mailwright.events.following import Filter
 from mailwright.queue.holds import Hold
 from mailwright.queue.reading import OPEN_DELIVERIES
 from mailwright.queue.statements import CLAIMED

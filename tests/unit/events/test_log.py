@@ -9,20 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailwright.clock import ManualClock
-from mailwright.events.log import (
-    About,
-    CursorError,
-    Event,
-    Filter,
-    masked,
-    read_after,
-    write_event,
-)
+from mailwright.events.following import Filter, read_after
+from mailwright.events.log import About, Event, masked, write_event
+from mailwright.events.position import CursorError
 from mailwright.events.tables import events_of
 from mailwright.events.types import EventType
 from mailwright.ids import DeliveryId, MessageId, Subject, TenantId
 from mailwright.store.settings import StoreSettings
-from mailwright.store.statements import unit
+from mailwright.store.statements import Bound, Row, unit
 from mailwright.store.store import Store
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -164,9 +158,12 @@ class FakeStore:
     epoch = 1
     was_read = False
 
-    async def read(self, *bounds: object) -> list[list[tuple[object, ...]]]:
+    async def read(self, *bounds: Bound) -> list[list[Row]]:
         FakeStore.was_read = True
-        return [[] for _ in bounds]
+        return [
+            [(None, None)] if query.name == "bounds of events" else []
+            for query, _ in bounds
+        ]
 
 
 def test_the_cursor_of_a_log_without_events_goes_on_with_the_first(
