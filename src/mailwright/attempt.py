@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import Enum
 
 from mailwright.ids import DeliveryId, MessageId, SendingDomainId
+from mailwright.merge import Merge
 from mailwright.reply import Reply
 
 
@@ -21,6 +22,8 @@ class Parcel:
         accepted_at: DKIM ``t=``, so that a retry has the same octets.
         selector: of the DKIM key that signs it.
         notify: RFC 3461 NOTIFY keywords joined by commas, or ``""``.
+        merge: of a campaign's recipient: ``header`` is empty, ``body`` is the content as
+            JSON, ``accepted_at`` is the campaign's date; the session renders it.
     """
 
     delivery: DeliveryId
@@ -37,6 +40,7 @@ class Parcel:
     orcpt: str = ""
     ret: str = ""
     envid: str = ""
+    merge: Merge | None = None
 
 
 class End(Enum):
@@ -46,6 +50,7 @@ class End(Enum):
     AMBIGUOUS = "ambiguous"  # lost between the final dot and its reply
     NOT_OFFERED = "not offered"  # no content went out; the attempt does not count
     UNSIGNABLE = "unsignable"  # must be signed and cannot be: waits; does not count
+    UNRENDERED = "unrendered"  # cannot be made for this recipient: never goes out
 
 
 @dataclass(frozen=True, slots=True)

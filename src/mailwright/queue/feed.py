@@ -78,6 +78,11 @@ class LaneFeed:
             tools.permits.give_back(taken.permit, 1)
             self._unoffered.append((taken.claimed, attempt))
             return
+        if attempt.end is End.UNRENDERED:
+            # Nothing to do with this receiver: it says nothing of provider or source.
+            tools.permits.give_back(taken.permit, 1)
+            self._settle(taken.claimed, attempt, is_receivers=False)
+            return
         if attempt.end is not End.NOT_OFFERED:
             self.was_used = True
             took_s = tools.clock.steady() - taken.at
@@ -114,12 +119,14 @@ class LaneFeed:
             self._settle(taken.claimed, attempt)
         self._taken.clear()
 
-    def _settle(self, claimed: Claimed, attempt: Attempt) -> None:
+    def _settle(
+        self, claimed: Claimed, attempt: Attempt, *, is_receivers: bool = True
+    ) -> None:
         profile = self._lane.site.profile
         self._tools.settlement.settle(
             claimed,
             attempt,
-            source=self._source,
+            source=self._source if is_receivers else None,
             ladder=profile.retry,
-            provider=profile.provider,
+            provider=profile.provider if is_receivers else "",
         )

@@ -26,13 +26,13 @@ from mailwright.queue.acceptance import (
 )
 from mailwright.queue.book import LineBook
 from mailwright.queue.content import Content, Contents, checksum_of
+from mailwright.queue.content_statements import RETURNED_OCTETS
 from mailwright.queue.delivery import State
 from mailwright.queue.line import Line, LineKey
 from mailwright.queue.notify import action_of, is_allowed, is_late
 from mailwright.queue.pace import Pace
 from mailwright.queue.ports import Composer
 from mailwright.queue.settle import Claimed, Move
-from mailwright.queue.statements import RETURNED_OCTETS
 from mailwright.queue.tally import Tally
 from mailwright.report import Action, Cause, LastAttempt, Report
 from mailwright.store.ports import UnitStore

@@ -35,6 +35,8 @@ MAX_KEPT_CHARS: Final = 500
 #: A connection lost between dot and reply this often ends a delivery. What a dead
 #: start left unsettled does not count: that was our fault, and is tried until it expires.
 MAX_LOST: Final = 2
+#: Category of what could not be made for its recipient.
+UNRENDERED: Final = "unrendered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,8 @@ def move_of(
     if attempt.end is End.UNSIGNABLE:
         due = min(now + rest, claimed.expires_at)
         return Move(State.QUEUED, due_at=due, counts=False)
+    if attempt.end is End.UNRENDERED:
+        return Move(State.BOUNCED, UNRENDERED)
     if attempt.end is End.AMBIGUOUS:
         if claimed.lost + 1 >= MAX_LOST:
             return Move(State.EXPIRED, "network", lost=True)
@@ -365,6 +369,7 @@ def parcel_of(claimed: Claimed, content: Content) -> Parcel:
         claimed.orcpt,
         content.ret,
         content.envid,
+        content.merge,
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
-    and_,
     bindparam,
     case,
     delete,
@@ -27,7 +26,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite speaks it too
 
 from mailwright.clock import to_micros
-from mailwright.envelope import Ret
 from mailwright.queue.delivery import State
 from mailwright.queue.line import NOTHING_DUE
 from mailwright.queue.ports import Suppressions
@@ -282,50 +280,6 @@ MAKE_DUE_BEFORE = Query(
     )
     .values(due_at=bindparam("due"))
     .returning(deliveries.c.id),
-)
-
-#: What a session needs of a message beside the row of its delivery.
-MESSAGE_CONTENT = Query(
-    "message content",
-    select(
-        messages.c.id,
-        messages.c.reverse_path,
-        messages.c.ret,
-        messages.c.envid,
-        messages.c.sending_domain,
-        messages.c.accepted_at,
-        contents.c.header,
-        contents.c.body,
-        contents.c.body_file,
-        contents.c.checksum,
-    )
-    .select_from(messages.join(contents, messages.c.content == contents.c.id))
-    .where(messages.c.id == bindparam("message_id")),
-)
-#: Larger bodies are not returned in reports, whatever RET says.
-RETURNED_OCTETS = 50_000
-#: What a report tells of a message; its body only if it is to be returned.
-ORIGINAL = Query(
-    "original of a report",
-    select(
-        messages.c.id,
-        messages.c.reverse_path,
-        messages.c.envid,
-        messages.c.sending_domain,
-        messages.c.accepted_at,
-        contents.c.header,
-        case(
-            (
-                and_(
-                    messages.c.ret == literal_column(f"'{Ret.FULL.value}'"),
-                    contents.c.body_octets <= literal_column(str(RETURNED_OCTETS)),
-                ),
-                contents.c.body,
-            ),
-        ),
-    )
-    .select_from(messages.outerjoin(contents, messages.c.content == contents.c.id))
-    .where(messages.c.id == bindparam("message_id")),
 )
 
 

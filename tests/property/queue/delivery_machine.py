@@ -72,6 +72,7 @@ REPLIES = [
     (End.AMBIGUOUS, 451),
     (End.NOT_OFFERED, 450),
     (End.UNSIGNABLE, 451),
+    (End.UNRENDERED, 554),
 ]
 #: Mostly a step runs to its end.
 FUSES = st.integers(0, 149).map(lambda n: n - 125 if n >= 125 else None)

@@ -66,6 +66,8 @@ class Known:
             case End.UNSIGNABLE, _:
                 self.uncount()
                 self.requeue(now + UNSIGNABLE_REST, silent=True)
+            case End.UNRENDERED, _:
+                self.move(State.BOUNCED)
             case End.AMBIGUOUS, _:
                 self.ambiguous += 1
                 self.lost += 1

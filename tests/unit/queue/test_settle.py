@@ -104,6 +104,14 @@ def test_what_cannot_be_signed_waits_and_does_not_count() -> None:
     assert not found.counts
 
 
+def test_what_cannot_be_made_for_its_recipient_ends_whatever_a_reply_would_mean() -> (
+    None
+):
+    for outcome in Outcome:
+        found = move(End.UNRENDERED, outcome)
+        assert (found.state, found.category) == (State.BOUNCED, "unrendered")
+
+
 def test_a_connection_lost_after_the_dot_is_tried_again_later_and_marked() -> None:
     found = move(End.AMBIGUOUS)
     assert found.state is State.QUEUED
