@@ -6,7 +6,6 @@ With a folder, the store is real too; without one there is none, and using it fa
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,6 +38,7 @@ from mailwright.api.app import create_app
 from mailwright.api.ports import (
     ApiLimits,
     ApiPorts,
+    EventFilter,
     EventPage,
     EventRecord,
     MessageRecord,
@@ -46,7 +46,6 @@ from mailwright.api.ports import (
 )
 from mailwright.clock import ManualClock
 from mailwright.events.position import CursorError
-from mailwright.events.types import EventType
 from mailwright.ids import (
     CredentialId,
     Kind,
@@ -162,14 +161,9 @@ class FakeReading:
         return self.messages.get((tenant, ident.number))
 
     async def events(
-        self,
-        tenant: TenantId,
-        *,
-        after: str,
-        limit: int,
-        types: AbstractSet[EventType] = frozenset(),
-        message: PublicId | None = None,
+        self, tenant: TenantId, wanted: EventFilter, *, after: str, limit: int
     ) -> EventPage:
+        types, message = wanted.types, wanted.message
         if after and not after.isdigit():
             raise CursorError
         chosen = [

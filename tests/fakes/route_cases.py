@@ -143,8 +143,12 @@ ROUTES: Mapping[tuple[str, str], Case] = {
         READ,
         lambda side: get("/v1/events"),
         [
-            Probe(of, lambda value: get("/v1/events", message=value), 200)
-            for of in ("message", "final message")
+            *(
+                Probe(of, lambda value: get("/v1/events", message=value), 200)
+                for of in ("message", "final message")
+            ),
+            Probe("tag", lambda value: get("/v1/events", tag=value), 200),
+            Probe("customer", lambda value: get("/v1/events", recipient=value), 200),
         ],
         is_read=True,
     ),

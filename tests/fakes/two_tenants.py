@@ -197,6 +197,8 @@ class Side:
             "unproven": f"unproven-{self.tenant}.example",
             "return_path": f"returns.{self.tenant}.example",
             "held": f"held-{self.tenant}.example",
+            "tag": f"{self.tenant}-tag",
+            "customer": f"one@customer-of-{self.tenant}.example",
             "key": key_of(f"{self.tenant}-crm"),
             "suppressed": f"left-{self.tenant}@shared.example",
         }

@@ -107,7 +107,10 @@ class EventRecord:
     Attributes:
         id: unique and stable.
         recipient: joined when read; ``None`` once the address is erased.
-        data: what belongs to the type; holds no address.
+        data: what belongs to the type; ``text`` is what a receiver said.
+        campaign: whose message it is, if it is one's.
+        tags: of the campaign and of the message.
+        metadata: of the campaign, the message and the recipient; the latter count.
     """
 
     id: str
@@ -117,6 +120,9 @@ class EventRecord:
     delivery: str
     recipient: str | None = None
     data: Mapping[str, object] = field(default_factory=dict)
+    campaign: str | None = None
+    tags: Sequence[str] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +131,29 @@ class EventPage:
 
     Attributes:
         next: the cursor for ``after`` of the next question; given at the end too.
+        more: there may be more already, even after a page without any; else there is
+            nothing more yet.
     """
 
     events: Sequence[EventRecord]
     next: str
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events are wanted; every part that is given must hold.
+
+    Attributes:
+        types: empty means all of them.
+        recipient: a canonical address.
+    """
+
+    types: AbstractSet[EventType] = frozenset()
+    message: PublicId | None = None
+    campaign: PublicId | None = None
+    tag: str | None = None
+    recipient: str | None = None
 
 
 class Keys(Protocol):
@@ -157,17 +182,9 @@ class Reading(Protocol):
         ...
 
     async def events(
-        self,
-        tenant: TenantId,
-        *,
-        after: str,
-        limit: int,
-        types: AbstractSet[EventType] = frozenset(),
-        message: PublicId | None = None,
+        self, tenant: TenantId, wanted: EventFilter, *, after: str, limit: int
     ) -> EventPage:
         """Return up to ``limit`` events after a cursor (``""``: from the oldest kept).
-
-        Empty ``types`` means all of them.
 
         Raises:
             CursorError: ``after`` is no cursor that we gave out.

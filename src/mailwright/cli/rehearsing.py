@@ -11,10 +11,12 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Final
 
+from mailwright.api.ports import EventFilter
 from mailwright.bounce.suppression import suppress
 from mailwright.clock import Clock
 from mailwright.config.loading import load_node
 from mailwright.config.node import LogSettings
+from mailwright.daemon.event_reading import EventReading
 from mailwright.daemon.lifecycle import open_node, run_node
 from mailwright.daemon.log import start_logging
 from mailwright.daemon.reading import NodeReading
@@ -142,7 +144,13 @@ class _NodeBooks:
         self._node = node
         state = node.state
         directory = state.settings.directory
-        self._reading = NodeReading(state.store, node.book, directory, node.clock)
+        self._reading = NodeReading(
+            state.store,
+            node.book,
+            directory,
+            node.clock,
+            EventReading(state.store, state.settings.keys.subject_key.subject),
+        )
         [self._tenant] = (
             each.id for each in directory().tenants.values() if each.name == TENANT
         )
@@ -166,7 +174,9 @@ class _NodeBooks:
     async def events_after(self, cursor: str) -> AsyncIterator[Happening]:
         """Yield what happened after ``cursor`` of the API."""
         while True:
-            page = await self._reading.events(self._tenant, after=cursor, limit=_PAGE)
+            page = await self._reading.events(
+                self._tenant, EventFilter(), after=cursor, limit=_PAGE
+            )
             for event in page.events:
                 yield Happening(
                     event.type,

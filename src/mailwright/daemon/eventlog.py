@@ -18,8 +18,8 @@ from typing import Any, Final, TypeVar
 from mailwright.accounts.directory import Directory
 from mailwright.clock import Clock, to_micros
 from mailwright.config.node import LogSettings
+from mailwright.daemon.event_reading import recipients_of
 from mailwright.daemon.line_file import LineFile
-from mailwright.daemon.reading import recipients_of
 from mailwright.events.cursors import KEEP_CURSOR, OPERATOR, SELECT_CURSOR
 from mailwright.events.following import Filter, end_of_log, read_after
 from mailwright.events.log import Event

@@ -1,8 +1,7 @@
 """What the API shows: joins the queue's rows, the event log and the settings' names."""
 
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime
 from typing import Any
 
 from mailwright.accounts.directory import Directory
@@ -10,17 +9,16 @@ from mailwright.api.hold_view import HoldOut, hold_out
 from mailwright.api.ports import (
     AttemptRecord,
     DeliveryRecord,
+    EventFilter,
     EventPage,
-    EventRecord,
     MessageRecord,
 )
 from mailwright.clock import Clock
-from mailwright.events.following import EventRows, Filter, read_after
+from mailwright.daemon.event_reading import EventReading
 from mailwright.events.log import Event, parse_row, select_of_message
 from mailwright.events.types import EventType
 from mailwright.ids import (
     Kind,
-    MessageId,
     PublicId,
     SourceId,
     TenantId,
@@ -34,11 +32,9 @@ from mailwright.queue.line import Line
 from mailwright.queue.reading import (
     MESSAGE,
     OPEN_DELIVERIES,
-    OPEN_RECIPIENT,
     StoredDelivery,
     finished_deliveries,
     finished_delivery_of,
-    finished_recipient,
     message_of,
     open_delivery_of,
 )
@@ -60,6 +56,7 @@ class NodeReading:
         book: LineBook,
         directory: Callable[[], Directory],
         clock: Clock,
+        events: EventReading,
         why_waiting: Callable[[Line], Permit | None] = lambda _line: None,
         stopping: Callable[[Line], Sequence[Hold]] = lambda _line: (),
     ) -> None:
@@ -68,6 +65,7 @@ class NodeReading:
         self._book = book
         self._directory = directory
         self._clock = clock
+        self._events = events
         self._why_waiting = why_waiting
         self._stopping = stopping
 
@@ -112,30 +110,10 @@ class NodeReading:
         )
 
     async def events(
-        self,
-        tenant: TenantId,
-        *,
-        after: str,
-        limit: int,
-        types: AbstractSet[EventType] = frozenset(),
-        message: PublicId | None = None,
+        self, tenant: TenantId, wanted: EventFilter, *, after: str, limit: int
     ) -> EventPage:
         """Return up to ``limit`` events after a cursor."""
-        wanted = Filter(
-            tenant,
-            frozenset(types),
-            None if message is None else MessageId(message.number),
-        )
-        days = self._store.days()
-        page = await read_after(self._store, after, wanted, limit=limit, days=days)
-        recipients = await recipients_of(self._store, page.events, days)
-        return EventPage(
-            [
-                _event(event, recipients.get(event.about.delivery))
-                for event in page.events
-            ],
-            page.cursor,
-        )
+        return await self._events.events(tenant, wanted, after=after, limit=limit)
 
     def _delivery(
         self,
@@ -217,45 +195,6 @@ def _said_of(hold: HoldOut) -> str:
     why = f": {hold.reason}" if hold.reason else ""
     until = "" if hold.ends_at is None else f" (until {_short(hold.ends_at)})"
     return f"{what} by {hold.author}{why}{until}"
-
-
-async def recipients_of(
-    store: EventRows, events: Sequence[Event], days: Sequence[date]
-) -> Mapping[int, str]:
-    """Return the address of each event's delivery, by id, where it is still known."""
-    known = set(days)
-    wanted = {
-        event.about.delivery: event.about.accepted_on
-        for event in events
-        if event.about.accepted_on in known
-    }
-    results = await store.read(
-        *(OPEN_RECIPIENT(delivery_id=delivery) for delivery in wanted),
-        *(
-            finished_recipient(day)(delivery_id=delivery)
-            for delivery, day in wanted.items()
-        ),
-    )
-    twice = [*wanted, *wanted]
-    return {
-        delivery: rows[0][0]
-        for delivery, rows in zip(twice, results, strict=True)
-        if rows
-    }
-
-
-def _event(event: Event, recipient: str | None) -> EventRecord:
-    about = event.about
-    accepted_at = datetime.combine(about.accepted_on, time(), UTC)
-    return EventRecord(
-        event.id,
-        event.at,
-        event.type,
-        format_public(Kind.MESSAGE, accepted_at, about.message),
-        format_public(Kind.DELIVERY, accepted_at, about.delivery),
-        recipient,
-        event.data,
-    )
 
 
 def _short(at: datetime) -> str:

@@ -22,6 +22,7 @@ from mailwright.api.server import ApiServer
 from mailwright.bounce import dsn, suppression, verdict
 from mailwright.clock import Clock, ClockTrust
 from mailwright.config.node import NodeSettings
+from mailwright.daemon.event_reading import EventReading
 from mailwright.daemon.eventlog import EventFile, event_file_of
 from mailwright.daemon.metrics import NodeMetrics
 from mailwright.daemon.operating import Offices, Operating, open_offices
@@ -457,6 +458,7 @@ def _doors(
             book,
             directory,
             clock,
+            EventReading(state.store, state.settings.keys.subject_key.subject),
             out.scheduler.why_waiting,
             out.operations.stopping,
         ),

@@ -54,11 +54,6 @@ OPEN_DELIVERIES: Final = Query(
     .where(deliveries.c.message == bindparam("message_id"))
     .order_by(deliveries.c.id),
 )
-#: The recipient of a delivery that is not final.
-OPEN_RECIPIENT: Final = Query(
-    "open recipient",
-    select(deliveries.c.recipient).where(deliveries.c.id == bindparam("delivery_id")),
-)
 
 
 @lru_cache(maxsize=64)
@@ -70,16 +65,6 @@ def finished_deliveries(day: date) -> Query:
         select(table.c.id, table.c.recipient, table.c.state, table.c.finished_at)
         .where(table.c.message == bindparam("message_id"))
         .order_by(table.c.id),
-    )
-
-
-@lru_cache(maxsize=64)
-def finished_recipient(day: date) -> Query:
-    """Return the statement that reads the recipient of a final delivery."""
-    table = finished_of(day)
-    return Query(
-        "finished recipient",
-        select(table.c.recipient).where(table.c.id == bindparam("delivery_id")),
     )
 
 

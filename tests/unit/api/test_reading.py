@@ -182,6 +182,9 @@ def test_events_are_read_page_by_page_and_each_once() -> None:
             "delivery": delivery_id(1),
             "recipient": "b@example.org",
             "data": {"attempt": 1},
+            "campaign": None,
+            "tags": [],
+            "metadata": {},
         }
         some = (await rig.get("/v1/events?type=deferred&type=delivered")).json()
         assert {event["type"] for event in some["events"]} == {"deferred", "delivered"}
@@ -204,6 +207,11 @@ def test_events_are_read_page_by_page_and_each_once() -> None:
         ("limit=x", "limit"),
         ("type=exploded", "type[0]"),
         ("message=1", "message"),
+        ("campaign=1", "campaign"),
+        (f"campaign={IDENT}", "campaign"),
+        ("tag=", "tag"),
+        ("recipient=nobody", "recipient"),
+        ("recipients=a@example.org", "recipients"),
         ("after=" + "1" * 2000, "after"),
     ],
 )

@@ -452,7 +452,7 @@ def _everyones_events(patch: Patch) -> None:
     def anyones(tenant: Any, *more: Any) -> Filter:
         return Filter(None, *more)
 
-    patch.setattr("mailwright.daemon.reading.Filter", anyones)
+    patch.setattr("mailwright.daemon.event_reading.Filter", anyones)
 
 
 def _as_operator(patch: Patch) -> None:
