@@ -122,7 +122,7 @@ class MessageDoor:
         try:
             accepted = await self._ports.intake.accept(submission, guards)
         except NotAcceptedError as error:
-            raise _not_accepted(error) from error
+            raise not_accepted(error) from error
         except PatienceOverError as error:
             raise ProblemError(
                 Kind.UNKNOWN_OUTCOME,
@@ -136,7 +136,7 @@ class MessageDoor:
             offer, now=occasion.now, fresh_id=lambda: occasion.ident
         )
         if isinstance(judged, Refusal):
-            raise _refused(judged)
+            raise refused(judged)
         return judged
 
 
@@ -187,7 +187,7 @@ def _media_type(request: Request) -> str:
     return text
 
 
-def _refused(refusal: Refusal) -> ProblemError:
+def refused(refusal: Refusal) -> ProblemError:
     text = refusal.reply.text
     if refusal.needs is not None:
         return forbidden(refusal.needs, text)
@@ -200,7 +200,7 @@ def _refused(refusal: Refusal) -> ProblemError:
     return ProblemError(Kind.REFUSED, text, errors=errors)
 
 
-def _not_accepted(error: NotAcceptedError) -> ProblemError:
+def not_accepted(error: NotAcceptedError) -> ProblemError:
     reply = error.reply
     if reply.is_permanent:
         return ProblemError(Kind.REFUSED, reply.text)

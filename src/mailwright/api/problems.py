@@ -40,10 +40,15 @@ class Kind(Enum):
     SLOW = "slow-request", 408, "The body did not arrive in time"
     IN_PROGRESS = "in-progress", 409, "The same create is still in progress"
     SETTINGS_CHANGED = "settings-changed", 409, "The settings changed since"
+    STATE = "wrong-state", 409, "Not in the state that the campaign is in"
+    UPLOADING = "upload-in-progress", 409, "Another upload is in progress"
+    POSITION = "wrong-position", 409, "An upload goes on where the last one ended"
     TOO_LARGE = "too-large", 413, "The request or the message is too large"
     MEDIA = "unsupported-media-type", 415, "Not in this media type"
     INVALID = "invalid-fields", 422, "Some fields are not right; nothing was sent"
     REFUSED = "message-refused", 422, "The message is refused; nothing was sent"
+    ROWS = "malformed-rows", 422, "The rows cannot be read on from here"
+    CHUNK_REUSED = "chunk-reused", 422, "The chunk's key belongs to other rows"
     KEY_REUSED = "key-reused", 422, "The Idempotency-Key belongs to another request"
     TOO_MANY = "too-many-requests", 429, "Too many requests"
     INTERNAL = "internal", 500, "Something went wrong here; it is in our log"
@@ -59,10 +64,21 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field; ``field`` is its path, such as ``to[3].address``."""
+    """What is wrong with one field; ``field`` is its path, such as ``to[3].address``.
+
+    Attributes:
+        line: in a template or a file of rows, from 1; not said where there is none.
+        column: likewise.
+    """
 
     field: str
     message: str
+    line: int | None = None
+    column: int | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return its members, without those that are not said."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +128,7 @@ class ProblemError(MailwrightError):
         if self.detail:
             content["detail"] = self.detail
         if self.errors:
-            content["errors"] = [asdict(error) for error in self.errors]
+            content["errors"] = [error.to_json() for error in self.errors]
         return JSONResponse(
             content, kind.status, headers=self.headers, media_type=MEDIA_TYPE
         )
