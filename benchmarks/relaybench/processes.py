@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Final
 
 #: For a start or an end, also on a machine that is busy with other things.
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 240.0
 _POLL_S: Final = 0.02
 
 

@@ -254,7 +254,7 @@ def drive(
         clock = ManualClock(START)
         chosen = limits or ApiLimits()
         async with (
-            asyncio.timeout(30),
+            asyncio.timeout(120),
             _store(folder, clock) as store,
             _rig(store, clock, chosen, budget_octets) as rig,
         ):

@@ -27,7 +27,7 @@ from mailwright.message import fields, split
 from mailwright.sandbox.dns import Records, SandboxDns
 from mailwright.sandbox.verification import prepare_worker, verify_all
 
-START_S = 60.0
+START_S = 240.0
 _BATCH: Final = 16
 _RSPAMD_AT_ONCE: Final = 4
 

@@ -275,7 +275,7 @@ async def memory_peer(settings: DoorSettings, ports: DoorPorts, **options: Any) 
             peer.disconnect()
 
 
-async def until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], *, within_s: float = 120.0) -> None:
     """Return when ``condition`` has come; threads may be what it waits for."""
     async with asyncio.timeout(within_s):
         while not condition():

@@ -13,7 +13,7 @@ from typing import Self
 
 from fakes.postfix import free_port
 
-START_S = 60.0
+START_S = 240.0
 
 _KNOT = """\
 server:

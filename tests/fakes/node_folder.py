@@ -58,7 +58,7 @@ class NodeFolder:
         """Run ``body`` on a store that is open and empty, or as it was left."""
 
         async def run() -> None:
-            async with asyncio.timeout(30), self.store() as store:
+            async with asyncio.timeout(120), self.store() as store:
                 await body(store)
 
         asyncio.run(run())

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 #: For a start, also on a machine that is busy with other things.
-START_S = 60.0
+START_S = 240.0
 #: How the node is started; a control starts something else.
 SERVE = ("-m", "mailwright", "serve")
 API_KEY = "mw_crm_" + "a" * 32
@@ -239,7 +239,7 @@ class NodeProcess:
                 else:
                     self.doors.append(address)
 
-    async def wait_log(self, pattern: str, *, within_s: float = 30.0) -> str:
+    async def wait_log(self, pattern: str, *, within_s: float = 120.0) -> str:
         """Return the first line of the log that ``pattern`` is found in."""
         compiled = re.compile(pattern)
         seen = 0
@@ -259,7 +259,7 @@ class NodeProcess:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
 
-    async def wait(self, *, within_s: float = 60.0) -> int:
+    async def wait(self, *, within_s: float = 240.0) -> int:
         """Return the exit status, when it has one and its log is read."""
         assert self._process is not None
         assert self._reading is not None
@@ -274,7 +274,7 @@ class NodeProcess:
             self.send(signal.SIGKILL)
             await self.wait()
 
-    async def stop(self, *, within_s: float = 60.0) -> int:
+    async def stop(self, *, within_s: float = 240.0) -> int:
         """Stop it by SIGTERM and return its exit status."""
         self.send(signal.SIGTERM)
         return await self.wait(within_s=within_s)
@@ -301,7 +301,7 @@ def query(settings: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     """Read from the database of the node with this file, whether it runs or not."""
     path = settings.parent / "state" / "mailwright.db"
     uri = f"{path.as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, timeout=30)) as connection:
+    with closing(sqlite3.connect(uri, uri=True, timeout=120)) as connection:
         return connection.execute(sql, values).fetchall()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trustme
 
-START_S = 60.0
+START_S = 240.0
 #: What its certificates are for.
 NAME = "peer.example"
 #: Who owns what Postfix writes.

@@ -47,7 +47,7 @@ class RunningNode:
 
     async def wait_events(self, *kinds: str) -> Sequence[Event]:
         """Return every event, once there is one of each of ``kinds``."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while True:
                 found = await self.events()
                 if set(kinds) <= {each.type.value for each in found}:
@@ -88,7 +88,7 @@ def _client(node: Node) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=f"http://{host}:{port}",
         headers={"Authorization": f"Bearer {API_KEY}"},
-        timeout=20,
+        timeout=120,
         trust_env=False,
     )
 

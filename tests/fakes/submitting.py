@@ -10,7 +10,7 @@ import httpx
 
 from fakes.node_process import API_KEY
 
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from fakes.running_node import RunningNode, message, running_node
 from fakes.scripted_receiver import Behaviour
 from mailwright.cli.main import command_line
 
-_WAIT_S = 60
+_WAIT_S = 240
 
 
 @dataclass

@@ -319,7 +319,7 @@ async def two_tenants(folder: Path, *, with_rival: bool = True) -> AsyncIterator
     settings = load_node(write_two_tenants(folder, with_rival=with_rival))
     ours, rival = Side("ours"), Side("rival")
     async with (
-        asyncio.timeout(100),
+        asyncio.timeout(400),
         open_node(settings, ManualClock(START), resolver=FakeResolver()) as node,
     ):
         app = node.doors.api._server.config.app

@@ -25,7 +25,7 @@ _CONTROL = (str(Path(__file__).with_name("repairing_node.py")),)
 _A_MESSAGE = 200
 _CLIENTS = 4
 _ARRIVES_S = 900.0
-_STALLS_S = 60.0
+_STALLS_S = 120.0
 _RCPT = re.compile(rb"RCPT TO:<(.*)>[^>]*", re.DOTALL)
 _ERROR = re.compile(r"bcc\[(\d+)\]")
 #: Where these are, a line of SMTP has another end: the session is over.
@@ -133,7 +133,7 @@ async def _http(
     async with httpx.AsyncClient(
         base_url=f"http://{host}:{port}",
         headers={"Authorization": f"Bearer {API_KEY}"},
-        timeout=60,
+        timeout=240,
         trust_env=False,
     ) as client:
         for some in left:

@@ -16,7 +16,7 @@ from mailwright.sandbox.internet import Internet
 DOMAIN = "honest.example"
 #: Who logs in, with a secret, over loopback in clear.
 CLOSED_DOOR = '\n[[smtp]]\nlisten = "127.0.0.1:0"\ntls = "none"\n'
-_DRAIN_S = 90.0
+_DRAIN_S = 300.0
 
 
 @dataclass(slots=True)

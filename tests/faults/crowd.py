@@ -129,7 +129,7 @@ async def run(folder: Path, size: Size) -> Row:
             complaints.append(f"only {crowd.held} slow connections were held")
         if not pulse.is_lean:
             complaints.append(f"+{pulse.memory >> 20} MB")
-        if p99_s > _SERVED_S + 20 * pulse.bare_p99_s:
+        if p99_s > size.budget(_SERVED_S) + 20 * pulse.bare_p99_s:
             complaints.append(f"p99 {p99_s:.2f} s")
         acknowledged = len(scene.book.acknowledged)
     limits = _LIMITS.format(connections=_CONNECTIONS // 2)

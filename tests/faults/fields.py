@@ -210,7 +210,7 @@ async def _post(node: NodeProcess, left: Sequence[Try], found: Found) -> None:
     async with httpx.AsyncClient(
         base_url=f"http://{host}:{port}",
         headers={"Authorization": f"Bearer {API_KEY}"},
-        timeout=60,
+        timeout=240,
         trust_env=False,
     ) as client:
         for one in left:

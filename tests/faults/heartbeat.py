@@ -16,7 +16,7 @@ _PAUSE_S = 0.005
 def beat(host: str, port: int, seconds: float) -> list[float]:
     """Return the longest answer of each window."""
     worst: dict[int, float] = {}
-    with socket.create_connection((host, port), timeout=60) as door:
+    with socket.create_connection((host, port), timeout=240) as door:
         answers = door.makefile("rb")
         answers.readline()
         door.sendall(b"HELO heartbeat.example.com\r\n")

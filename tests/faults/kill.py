@@ -28,7 +28,7 @@ _HERE = Path(__file__).parent
 CONTROL = (str(_HERE.parent / "scenario" / "control_node.py"),)
 _CONTROL_ROUNDS = 4
 #: A point that is not passed so often within this time makes no round.
-_PATIENCE_S = 60.0
+_PATIENCE_S = 300.0
 _TICK_S = 0.02
 _GAP_S = 0.05
 CONTENT, TAKEN, SAID_250 = "half-content", "before-250", "after-250"

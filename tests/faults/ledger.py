@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from fakes.slowness import allowed
+
 
 class Size(Enum):
     """How much is done: all of it, or a few seconds of each row."""
@@ -15,6 +17,10 @@ class Size(Enum):
     def pick(self, short: int, full: int) -> int:
         """Return the number that belongs to this size."""
         return full if self is Size.FULL else short
+
+    def budget(self, strict: float) -> float:
+        """Return what a budget by the clock is: the full size keeps it as it is."""
+        return strict if self is Size.FULL else allowed(strict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ certificate_file = "tls.pem"
 key_file = "tls.key"
 """
 _GUESSERS = 50
+_CONTROL_GUESSES = 600
 _OWNER_S = 1.0
 _RATE = 200
 _ACCOUNT = "crm"
@@ -179,15 +180,17 @@ def most_looked_at(many: int, took_s: float) -> int:
     return many * limits.free_mistakes + shared + each * 3
 
 
-def _judge(many: int, guesses: Guesses, owner: Owner, took_s: float) -> list[str]:
-    """Return what is not as it is documented."""
+def _judge(
+    many: int, guesses: Guesses, owner: Owner, took_s: float, owner_s: float
+) -> list[str]:
+    """Return what is not as it is documented; the owner may wait ``owner_s``."""
     wrong = []
     if guesses.looked_at > most_looked_at(many, took_s):
         wrong.append(f"{guesses.looked_at} of the guesses were looked at")
     for name, said in (("elsewhere", owner.elsewhere), ("known", owner.known)):
         if any(not answer.startswith("235") for answer, _ in said):
             wrong.append(f"{name}: {Counter(answer[:4] for answer, _ in said)}")
-        if percentile([seconds for _, seconds in said], 0.99) > _OWNER_S:
+        if percentile([seconds for _, seconds in said], 0.99) > owner_s:
             wrong.append(f"{name}: too slow")
     if many == 1 and not any(answer.startswith("454") for answer, _ in owner.same):
         wrong.append("the guessing address was never told to wait")
@@ -195,18 +198,22 @@ def _judge(many: int, guesses: Guesses, owner: Owner, took_s: float) -> list[str
 
 
 async def _run(folder: Path, size: Size, many: int) -> Row:
-    count = size.pick(1_500, 10_000)
+    count = size.pick(900, 10_000)
     more = _LIMITS + CLOSED_DOOR
     async with scene_of(folder, "node", more=more) as scene:
         async with pulse_of(scene.node.smtp, scene.node.pid) as pulse:
             guesses, owner, took_s = await _attack(scene, many, count)
+            owner_s = size.budget(_OWNER_S)
         lost = await scene.lost()
-        complaints = [*_judge(many, guesses, owner, took_s), *scene.refused]
+        complaints = [*_judge(many, guesses, owner, took_s, owner_s), *scene.refused]
         if not pulse.is_lean:
             complaints.append(f"+{pulse.memory >> 20} MB")
         acknowledged = len(scene.book.acknowledged)
     async with scene_of(folder, "control", command=_CONTROL, more=more) as bad:
-        control = _judge(many, *await _attack(bad, many, 1_200))
+        found, served, bad_s = await _attack(bad, many, _CONTROL_GUESSES)
+        control = _judge(many, found, served, bad_s, owner_s)
+        # Whatever the machine takes, it keeps the owner waiting longer than the node does.
+        is_slower = _p99_ms(served.elsewhere) > _p99_ms(owner.elsewhere)
     said = Counter(answer[:3] for answer, _ in owner.same)
     return Row(
         f"guesses from {many}",
@@ -214,7 +221,7 @@ async def _run(folder: Path, size: Size, many: int) -> Row:
         acknowledged,
         lost,
         len(complaints),
-        len(control) > 1,
+        len(control) > (0 if is_slower else 1),
         {
             "looked_at": guesses.looked_at,
             "told_to_wait": guesses.said["454 "],

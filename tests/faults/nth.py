@@ -30,8 +30,8 @@ _CONTROL = (str(Path(__file__).with_name("careless_node.py")),)
 #: calls on their files are meant.
 _KINDS = ("fsync", "fdatasync", "rename", "pwrite64", "write")
 _ERRORS = ("EIO", "ENOSPC")
-_DELIVERED_S = 20.0
-_ENDS_S = 90.0
+_DELIVERED_S = 60.0
+_ENDS_S = 300.0
 _LARGE = 90_000
 #: Stands for the folder of a life in the options of strace.
 _HERE = "{here}"

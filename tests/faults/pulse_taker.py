@@ -12,7 +12,7 @@ import threading
 import time
 
 _GAP_S = 0.004
-_PATIENCE_S = 60.0
+_PATIENCE_S = 240.0
 #: An attack may be over before the first answer.
 _LEAST = 50
 

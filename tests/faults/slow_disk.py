@@ -28,7 +28,7 @@ _HEARTBEAT = str(Path(__file__).with_name("heartbeat.py"))
 SYNC_MS = 500
 STALL_MOST_MS = 20.0
 _CLIENTS = 6
-_ENDS_S = 120.0
+_ENDS_S = 300.0
 _LARGE = 90_000
 
 
@@ -48,10 +48,9 @@ class _Measured:
         """Windows in which somebody waited as if for a sync."""
         return sum(window >= SYNC_MS / 2 for window in self.windows)
 
-    @property
-    def is_stalled(self) -> bool:
-        """Whether that is no accident."""
-        return self.stalls > max(1, len(self.windows) // 100)
+    def is_stalled(self, share: float) -> bool:
+        """Whether that is no accident: more than ``share`` of the windows, and one."""
+        return self.stalls > max(1, len(self.windows) * share)
 
 
 async def _submit(node: NodeProcess, number: int, book: Book) -> None:
@@ -125,9 +124,14 @@ async def run(folder: Path, size: Size) -> Row:
     found = await _measure(folder, "node", SERVE, size.pick(5, 60))
     control = await _measure(folder, "control", _CONTROL, 5)
     complaints = []
-    if found.middle > STALL_MOST_MS:
+    # For some seconds anything may be in the way of a machine: less than what it is for
+    # the control, whose every other window is one of waiting for a sync, is well then.
+    is_full = size is Size.FULL
+    most_ms = STALL_MOST_MS if is_full else SYNC_MS / 4
+    share = 0.01 if is_full else 0.4
+    if found.middle > most_ms:
         complaints.append(f"half of the windows stall for over {found.middle} ms")
-    if found.is_stalled:
+    if found.is_stalled(share):
         complaints.append(f"{found.stalls} windows stall as if for a sync")
     return Row(
         "syncs of half a second",
@@ -135,7 +139,7 @@ async def run(folder: Path, size: Size) -> Row:
         found.acknowledged,
         found.lost,
         len(complaints),
-        control.is_stalled and control.middle > STALL_MOST_MS,
+        control.is_stalled(share) and control.middle > most_ms,
         {
             "windows": len(found.windows),
             "stall_median_ms": found.middle,

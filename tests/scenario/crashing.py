@@ -25,7 +25,7 @@ from mailwright.sandbox.internet import Internet, SandboxDomain
 
 SMTP_CLIENTS = 5
 HTTP_CLIENTS = 2
-DRAIN_S = 90.0
+DRAIN_S = 300.0
 #: What DESIGN allows to be unsettled beside what connections hold.
 SETTLE_S = 0.05
 #: The pace at a kill is measured over this time.
@@ -214,7 +214,7 @@ class Trial:
             for _ in range(HTTP_CLIENTS):
                 tasks.create_task(self._submit_http(node))
             watch = tasks.create_task(self._watch(pace))
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 # Early, amid much, or whenever.
                 match self.rng.randrange(3):
                     case 0:
@@ -234,7 +234,7 @@ class Trial:
 
     async def _kill(self, node: NodeProcess, connections: int, rate: float) -> None:
         await node.kill()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             # What it had written still arrives.
             while any(tally.open for tally in self.net.tallies.values()):
                 await asyncio.sleep(_TICK_S)

@@ -27,15 +27,17 @@ from mailwright.sandbox.behaviour import Behaviour
 from mailwright.sandbox.inbox import InboxSettings
 from mailwright.sandbox.internet import Internet, SandboxDomain
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.scenario
 
-DEADLINE_S = 60.0
+DEADLINE_S = 240.0
 #: What a stop promises: after it, only what is on the wire goes on.
 STOPS_WITHIN_S = 2.0
 #: A node that would send has sent long before.
 SENDS_WITHIN_S = 3.0
 HELD = (*SERVE, "--held")
 CLIENTS = 4
+#: More than leave while a command starts, on a machine that is slow.
+HELD_MANY = 200
 #: Letters in a backup that is older than their delivery.
 OLD = 20
 #: Over 64 KB: the body is a file.
@@ -88,7 +90,9 @@ async def settle_down(net: Internet, seconds: float) -> int:
 async def get(node: NodeProcess, path: str) -> str:
     host, port = node.http
     headers = {"Authorization": f"Bearer {API_KEY}"}
-    async with httpx.AsyncClient(trust_env=False, headers=headers) as client:
+    async with httpx.AsyncClient(
+        trust_env=False, headers=headers, timeout=120
+    ) as client:
         return (await client.get(f"http://{host}:{port}{path}")).text
 
 
@@ -104,7 +108,9 @@ def test_a_stop_acts_at_once_outlives_a_kill_and_ends_by_a_release(
                 delivery="connections = 4",
             )
             async with NodeProcess(settings) as node:
-                await submit_all(node.smtp, letters("s", 40, "slow.example"), Book())
+                await submit_all(
+                    node.smtp, letters("s", HELD_MANY, "slow.example"), Book()
+                )
                 async with asyncio.timeout(DEADLINE_S):
                     await net.inbox.wait_copies(3)
                 await command(settings, "stop-all", "--reason", "a test")
@@ -115,8 +121,8 @@ def test_a_stop_acts_at_once_outlives_a_kill_and_ends_by_a_release(
                     await asyncio.sleep(0.05)
                 took_s = perf_counter() - stopped_at
                 assert await settle_down(net, SENDS_WITHIN_S) == 0
-                left = 40 - net.inbox.totals.copies
-                assert left > 20
+                assert net.inbox.totals.copies < HELD_MANY // 2
+                net.conduct.behaviours["slow.example"] = Behaviour()
                 # It goes on taking mail, and says how it is.
                 await submit_all(node.smtp, letters("t", 5), Book())
                 assert "all mail is held" in await get(node, "/readyz")
@@ -128,7 +134,7 @@ def test_a_stop_acts_at_once_outlives_a_kill_and_ends_by_a_release(
                 assert await settle_down(net, SENDS_WITHIN_S) == 0
                 assert "a test" in await command(settings, "release-all")
                 async with asyncio.timeout(DEADLINE_S):
-                    await net.inbox.wait_copies(45)
+                    await net.inbox.wait_copies(HELD_MANY + 5)
                 assert "held" not in await get(node, "/readyz")
                 assert await node.stop() == Exit.OK
             assert net.inbox.totals.duplicates == 0
@@ -264,7 +270,13 @@ class Load:
         return 1000 * max(took, default=0.0)
 
 
-@pytest.mark.parametrize("is_far", [False, True], ids=["linked", "copied"])
+@pytest.mark.parametrize(
+    "is_far",
+    [
+        pytest.param(False, id="linked"),
+        pytest.param(True, id="copied", marks=pytest.mark.needs("shared memory")),
+    ],
+)
 def test_a_backup_under_load_has_every_message_acknowledged_before_it(
     tmp_path: Path, publish: Callable[[str], None], *, is_far: bool
 ) -> None:

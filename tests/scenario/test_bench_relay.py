@@ -89,7 +89,7 @@ def test_a_sink_that_loses_is_caught(place: Path) -> None:
     with running_sink(place / "sink", lose_every=30) as losing:
         direct = Relay("direct", losing.port, (losing.process.pid,), ())
         with pytest.raises(BenchError, match="direct: only 58 arrived"):
-            measure(direct, losing, LOAD, record=None, timeout_s=10)
+            measure(direct, losing, LOAD, record=None, timeout_s=20)
 
 
 def test_a_relay_that_does_not_sign_is_caught(

@@ -51,7 +51,7 @@ def run_demo(
 ) -> tuple[int, dict[str, Any], str]:
     """Return exit status, the object on the last line, and standard error."""
     with start_demo(folder, *options, before=before) as process:
-        out, told = process.communicate(timeout=110)
+        out, told = process.communicate(timeout=900)
     return process.returncode, last_object(out), told
 
 
@@ -147,7 +147,7 @@ def test_an_interrupted_demo_stops_in_order_and_tells_how_far_it_came(
         while "messages" not in process.stderr.readline():  # then it is under way
             pass
         process.send_signal(signal.SIGINT)
-        out, told = process.communicate(timeout=60)
+        out, told = process.communicate(timeout=300)
     found = last_object(out)
     assert process.returncode == 130, told
     assert found["accepted"] < 300

@@ -10,21 +10,33 @@ from faults import hostile
 from faults.ledger import Size
 from faults.rows import ROWS
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.scenario
 
 #: ``test_kill`` and the tests of hostile clients and receivers have these.
 _ELSEWHERE = {"kill-busy", *hostile.ROWS}
 #: These measure times.
 _ALONE = {"full-blocks", "full-inodes", "slow-disk"}
+_NEEDS = {
+    "power-busy": "loops",
+    "power-idle": "loops",
+    "sync-answers": "tracing",
+    "sync-bodies": "tracing",
+    "nth-call": "tracing",
+    "slow-disk": "tracing",
+    "full-blocks": "mounts",
+    "full-inodes": "mounts",
+    "clocks": "faketime",
+}
+
+
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    marks = [pytest.mark.alone] if name in _ALONE else []
+    return [*marks, pytest.mark.needs(*filter(None, [_NEEDS.get(name)]))]
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.alone] if name in _ALONE else [])
-        for name in ROWS
-        if name not in _ELSEWHERE
-    ],
+    [pytest.param(name, marks=_marks(name)) for name in ROWS if name not in _ELSEWHERE],
 )
 def test_a_fault_costs_nothing_that_was_acknowledged(
     name: str, tmp_path: Path, publish: Callable[[str], None]

@@ -9,7 +9,7 @@ import pytest
 from faults import addresses, crowd, fields, logins, one_client
 from faults.ledger import RowRunner, Size
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.scenario
 
 
 #: These measure times.
@@ -20,6 +20,8 @@ _ALONE = {
     "guesses from many": logins.run_many,
     "TLS logins": logins.run_tls,
 }
+#: A thousand connections, or 200 new ones a second.
+_MANY = {"a crowd", "TLS logins"}
 _BESIDE = {"addresses": addresses.run, "fields": fields.run}
 
 
@@ -27,7 +29,14 @@ _BESIDE = {"addresses": addresses.run, "fields": fields.run}
     "run",
     [
         *(
-            pytest.param(run, id=name, marks=pytest.mark.alone)
+            pytest.param(
+                run,
+                id=name,
+                marks=[
+                    pytest.mark.alone,
+                    pytest.mark.needs(*(["files"] if name in _MANY else [])),
+                ],
+            )
             for name, run in _ALONE.items()
         ),
         *(pytest.param(run, id=name) for name, run in _BESIDE.items()),

@@ -9,7 +9,7 @@ import pytest
 from faults import replies, sinks, zones
 from faults.ledger import RowRunner, Size
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.scenario
 
 
 @pytest.mark.parametrize(

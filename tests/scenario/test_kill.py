@@ -17,7 +17,7 @@ ROUNDS = 20
 CONTROL_ROUNDS = 3
 CONTROL = (str(Path(__file__).with_name("control_node.py")),)
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.scenario
 
 
 def test_twenty_kills_lose_nothing_and_copy_little(

@@ -17,7 +17,7 @@ from outbound.differences import DIFFERENCES, known_refusals
 from outbound.letters import DOMAIN
 from outbound.truth import SELECTOR, published, signing_key
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.scenario
 
 LETTERS = 300
 

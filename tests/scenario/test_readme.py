@@ -34,7 +34,7 @@ def shell(folder: Path, command: str, **variables: str) -> str:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     return done.stdout
 

@@ -30,7 +30,7 @@ from fakes.relay_forms import (
     transaction,
 )
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.scenario
 
 #: What may be asked for by who may send, and must not lead to the victim.
 DETOURS = [
@@ -60,7 +60,7 @@ def is_taken(said: bytes) -> bool:
 
 async def politely(port: int, peer: str, form: Form, content: bytes = CONTENT) -> bytes:
     """Send one command at a time; return everything that was said."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", port, local_addr=(peer, 0)
         )
@@ -95,7 +95,7 @@ async def reply(reader: asyncio.StreamReader) -> bytes:
 
 async def blindly(port: int, peer: str, form: Form, content: bytes = CONTENT) -> bytes:
     """Send everything at once, whatever is answered."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", port, local_addr=(peer, 0)
         )

@@ -39,7 +39,7 @@ async def relay(folder: Path, key: Path) -> list[bytes]:
         node = await asyncio.create_subprocess_exec(
             ROOT / "benchmarks" / "relay-node", env=os.environ | variables, cwd="/"
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", port)

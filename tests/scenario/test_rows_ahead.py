@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fakes.queueing import POOL, Queue, days_tables, open_queue
+from fakes.slowness import allowed, allowed_cpu
 from mailwright.accounts.directory import StreamClass
 from mailwright.clock import SystemClock, to_micros
 from mailwright.ids import CredentialId, SendingDomainId, StreamId, TenantId
@@ -22,7 +23,7 @@ from mailwright.store.store import Store
 from pulls import Times, percentile, time_pull
 from standing_load import Queued, StandingLoad
 
-pytestmark = [pytest.mark.scenario, pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.scenario, pytest.mark.alone]
 
 AHEAD = 500_000
 OTHERS = 40
@@ -120,7 +121,7 @@ async def the_rest_leaves(queue: Queue) -> float:
         took_s = time.thread_time() - began_at
         assert (held.lines, held.deliveries) == (1, AHEAD)
         tasks.create_task(queue.scheduler.run())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while len(await queue.finished()) < OTHERS * ROWS_EACH:
                 await asyncio.sleep(0.05)
         queue.scheduler.stop()
@@ -152,9 +153,11 @@ def test_a_paused_line_costs_the_others_nothing(
             f"took {hold_s * 1000:.1f} ms"
         )
         # By the processor: who else runs on the machine is not the queue's doing.
-        assert percentile(behind.cpu_ms, 99) <= BUDGET_MS
-        assert percentile(behind.wall_ms, 50) <= BUDGET_MS
-        assert scanned_ms > 10 * BUDGET_MS, "the control costs what it must"
-        assert hold_s <= 0.05
+        assert percentile(behind.cpu_ms, 99) <= allowed_cpu(BUDGET_MS)
+        assert percentile(behind.wall_ms, 50) <= allowed(BUDGET_MS)
+        assert scanned_ms > 10 * percentile(behind.cpu_ms, 50), (
+            "the control costs what it must"
+        )
+        assert hold_s <= allowed_cpu(0.05)
 
     asyncio.run(scenario())

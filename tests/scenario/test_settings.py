@@ -13,18 +13,17 @@ import httpx
 import pytest
 
 from fakes.node_process import API_KEY, Hop, NodeProcess, query, write_node
+from fakes.slowness import allowed
 from mailwright.accounts.settings.document import format_document
 from mailwright.queue.unreachable import DEFER_AT_ONCE
 from mailwright.sandbox.dns import SandboxDns
 from mailwright.sandbox.inbox import InboxSettings
 from mailwright.sandbox.internet import Internet
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.scenario
 
 #: A change acts on the running node within this time.
 PROMISE_S = 5.0
-#: For a session with the receiver, on a busy machine.
-DELIVERY_S = 10.0
 #: An address that no route or MX leads to: what is accepted stays queued.
 NOWHERE = "r@nowhere.example"
 
@@ -60,7 +59,7 @@ def submit(
     address: tuple[str, int], domain: str, count: int = 1, to: str = NOWHERE
 ) -> tuple[int, str]:
     """Return the reply to a message from ``domain`` with ``count`` recipients."""
-    with smtplib.SMTP(*address, timeout=30) as client:
+    with smtplib.SMTP(*address, timeout=120) as client:
         client.ehlo()
         client.mail(f"a@{domain}")
         for number in range(count):
@@ -76,15 +75,16 @@ async def submitted(
     return (await asyncio.to_thread(submit, node.smtp, domain, count))[0]
 
 
-async def wait_reply(address: tuple[str, int], domain: str, code: int) -> float:
-    """Return the seconds until mail from ``domain`` gets ``code``."""
+async def wait_reply(address: tuple[str, int], domain: str, code: int) -> None:
+    """Return when mail from ``domain`` gets ``code``, which may not take long."""
     started = time.monotonic()
     while True:
         found, _ = await asyncio.to_thread(submit, address, domain)
         passed = time.monotonic() - started
         if found == code:
-            return passed
-        assert passed < PROMISE_S, f"{found} after {passed:.1f} s"
+            assert passed <= allowed(PROMISE_S), f"after {passed:.1f} s"
+            return
+        assert passed < 120, f"{found} after {passed:.1f} s"
 
 
 NEW_DOMAIN = {
@@ -111,7 +111,7 @@ def test_a_change_acts_on_the_running_node(tmp_path: Path) -> None:
             assert "+ sending_domain acme/new.example" in dry
             assert await submitted(node, "new.example") == 550
             await command.apply(values, "--reason", "a new brand")
-            assert await wait_reply(node.smtp, "new.example", 250) < PROMISE_S
+            await wait_reply(node.smtp, "new.example", 250)
 
             before["credential"][0]["hourly_limit"] = 9
             moved = await command.apply(before, status=1)
@@ -121,7 +121,7 @@ def test_a_change_acts_on_the_running_node(tmp_path: Path) -> None:
             values["sending_domain"].pop()
             gone = await command.apply(values)
             assert "- sending_domain acme/new.example (retired)" in gone
-            assert await wait_reply(node.smtp, "new.example", 550) < PROMISE_S
+            await wait_reply(node.smtp, "new.example", 550)
             assert await node.stop() == 0
 
         # While no node runs, the same commands open the database.
@@ -156,7 +156,7 @@ def test_a_quota_holds_for_both_doors_and_over_a_restart(tmp_path: Path) -> None
             assert await submitted(node) == 452, "a restart decides as before"
             del values["credential"][0]["daily_quota"]
             await command.apply(values | {"base": 2})
-            assert await wait_reply(node.smtp, "example.com", 250) < PROMISE_S
+            await wait_reply(node.smtp, "example.com", 250)
 
     asyncio.run(scenario())
 
@@ -185,7 +185,7 @@ def test_mail_that_waits_takes_a_new_way_at_once(tmp_path: Path) -> None:
                 values = await command.exported()
                 del values["route"]
                 assert "- route *" in await command.apply(values)
-                async with asyncio.timeout(PROMISE_S + DELIVERY_S):
+                async with asyncio.timeout(120):  # by their turn it would be an hour
                     while sum(each.offered for each in net.tallies.values()) < 10:
                         await asyncio.sleep(0.05)
 
@@ -194,7 +194,7 @@ def test_mail_that_waits_takes_a_new_way_at_once(tmp_path: Path) -> None:
 
 async def wait_attempt(settings: Path) -> None:
     """Return when a first attempt was made; the next one is an hour away."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while query(settings, "SELECT max(attempt) FROM deliveries") != [(1,)]:
             await asyncio.sleep(0.05)
 
@@ -221,7 +221,7 @@ def test_a_domain_becomes_usable_once_its_key_is_published(tmp_path: Path) -> No
                 dns.put_text(record["record_name"], record["record"])
                 said = await command("domain", "check", "example.com")
                 assert "proven" in said
-                assert await wait_reply(node.smtp, "example.com", 250) < PROMISE_S
+                await wait_reply(node.smtp, "example.com", 250)
 
     asyncio.run(scenario())
 
@@ -229,7 +229,9 @@ def test_a_domain_becomes_usable_once_its_key_is_published(tmp_path: Path) -> No
 async def check_http(node: NodeProcess) -> None:
     """The quota counts for both doors, and HTTP says until when."""
     host, port = node.http
-    async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+    async with httpx.AsyncClient(
+        base_url=f"http://{host}:{port}", timeout=120
+    ) as client:
         answer = await client.post(
             "/v1/messages",
             json={"from": "a@example.com", "to": [NOWHERE], "text": "hi"},

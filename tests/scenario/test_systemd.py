@@ -30,7 +30,7 @@ UNIT = ROOT / "systemd" / "mailwright.service"
 CONFINE = str(Path(__file__).with_name("confine.py"))
 FORBIDDEN = str(Path(__file__).with_name("forbidden.py"))
 
-pytestmark = [pytest.mark.scenario]
+pytestmark = pytest.mark.scenario
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -120,7 +120,7 @@ class Manager:
     async def wait(self, wanted: str) -> None:
         """Return when ``wanted`` was said, since the last time that it was waited for."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while True:
                 said = (await loop.sock_recv(self._socket, 4096)).decode().split("\n")
                 self.heard += said
@@ -186,6 +186,7 @@ def let_through(report: dict[str, Any]) -> set[str]:
     return {name for name in report["forbidden"] if found[name] not in REFUSALS}
 
 
+@pytest.mark.needs("confinement")
 def test_what_the_unit_forbids_is_refused_and_what_it_allows_works(plan: Plan) -> None:
     report = probe(plan)
     assert let_through(report) == set()
@@ -202,6 +203,7 @@ def test_what_the_unit_forbids_is_refused_and_what_it_allows_works(plan: Plan) -
     assert report["key"]
 
 
+@pytest.mark.needs("confinement")
 @pytest.mark.parametrize(
     ("without", "expected"),
     [
@@ -274,17 +276,17 @@ async def submit_and_receive(node: NodeProcess, port: int, net: Internet) -> Non
     client = HttpClient(node.http)
     await client.submit(Letter("http", ("http@there.example",)))
     await client.close()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await net.inbox.wait_copies(4)
 
 
 async def scrape(node: NodeProcess) -> str:
     host, port = node.http
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=120) as http:
         return (await http.get(f"http://{host}:{port}/metrics")).text
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.needs("confinement")
 def test_a_node_under_all_restrictions_delivers(plan: Plan, tmp_path: Path) -> None:
     """Small and large, on a low port, with TLS on the way out, and says how it is."""
     manager = Manager(f"mailwright-test-{os.getpid()}")

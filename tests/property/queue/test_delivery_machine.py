@@ -28,7 +28,7 @@ EFFORT = settings(
 NO_SHRINKING = settings(EFFORT, phases=[Phase.generate], print_blob=False)
 
 # Room to shrink what was found.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.slow
 
 
 def test_deliveries_do_what_the_model_says_whatever_crashes() -> None:

@@ -128,14 +128,14 @@ def test_many_threads_open_a_key_once(
         seen: list[object] = []
 
         def sign() -> None:
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=120)
             seen.append(live.keys.dkim_key(domain, "s1"))
 
         threads = [threading.Thread(target=sign) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(timeout=10)
+            thread.join(timeout=120)
         assert len(seen) == 8
         assert len(set(map(id, seen))) == 1
         assert len(opened) == 1

@@ -100,7 +100,7 @@ def drive(
     async def run() -> None:
         settings = StoreSettings(folder / "test.db", folder, "n1", readers=1)
         days = (finished_of, events_of)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             store = await Store.open(settings, clock=clock, day_tables=days)
             try:
                 rig = Rig(store, limits, clock)

@@ -26,7 +26,7 @@ def drive(test: Callable[[str, int], Awaitable[None]]) -> None:
     async def run() -> None:
         server = ApiServer(app, "127.0.0.1", 0, drain_s=5)
         await server.open()
-        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
             tasks.create_task(server.run())
             await server.wait_started()
             [(host, port)] = server.addresses

@@ -31,14 +31,14 @@ def app() -> FastAPI:
 async def ask(path: Path) -> str:
     with reachable(path) as name:
         transport = httpx.AsyncHTTPTransport(uds=name)
-        async with httpx.AsyncClient(transport=transport) as client:
+        async with httpx.AsyncClient(transport=transport, timeout=120) as client:
             return str((await client.get("http://node/who")).json()["who"])
 
 
 async def served(path: Path, *, is_welcome: bool = True) -> None:
     server = ApiServer(app(), path=path)
     await server.open()
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
         tasks.create_task(server.run())
         await server.wait_started()
         if is_welcome:

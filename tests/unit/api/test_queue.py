@@ -69,7 +69,7 @@ def drive(folder: Path, asking: Asking, test: Callable[[Rig], Awaitable[None]]) 
 
     async def scenario() -> None:
         shared = directory()
-        async with asyncio.timeout(30), open_queue(folder, directory=shared) as queue:
+        async with asyncio.timeout(120), open_queue(folder, directory=shared) as queue:
             for tenant in (OURS, THEIRS):
                 await queue.intake.accept(
                     make_submission(
@@ -330,7 +330,7 @@ def test_lanes_say_what_their_limits_allow(tmp_path: Path) -> None:
                 421, "4.4.1", "no answer", Phase.CONNECT
             )
             tasks.create_task(rig.queue.scheduler.run())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(120):
                 while not (lanes := (await rig.client.get("/v1/lanes")).json()):
                     await asyncio.sleep(0)
             rig.queue.scheduler.stop()

@@ -38,7 +38,7 @@ def drive(
         app = app_with(reached, gate)
         server = ApiServer(app, "127.0.0.1", 0, path=path, drain_s=5)
         await server.open()
-        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
             tasks.create_task(server.run())
             await server.wait_started()
             await test(server, reached, gate)
@@ -51,7 +51,9 @@ def test_it_serves_on_the_port_it_was_given_and_stops() -> None:
     async def test(server: ApiServer, *_: asyncio.Event) -> None:
         [(host, port)] = server.addresses
         assert port > 0
-        async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://{host}:{port}", timeout=120
+        ) as client:
             response = await client.get("/now")
             assert response.json() == {"said": "now"}
             assert "server" not in response.headers
@@ -80,7 +82,7 @@ def test_a_request_in_progress_ends_before_it_stops() -> None:
     ) -> None:
         [(host, port)] = server.addresses
         async with (
-            httpx.AsyncClient(base_url=f"http://{host}:{port}") as client,
+            httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=120) as client,
             asyncio.TaskGroup() as tasks,
         ):
             late = tasks.create_task(client.get("/late"))
@@ -100,7 +102,7 @@ def test_a_unix_socket_is_for_its_owner_alone(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert server.addresses == []
         transport = httpx.AsyncHTTPTransport(uds=str(path))
-        async with httpx.AsyncClient(transport=transport) as client:
+        async with httpx.AsyncClient(transport=transport, timeout=120) as client:
             response = await client.get("http://node/now")
             assert response.json() == {"said": "now"}
 
@@ -125,10 +127,12 @@ def test_a_request_under_way_is_answered_when_the_node_ends_itself() -> None:
         server = ApiServer(app_with(reached, gate), "127.0.0.1", 0, drain_s=5)
         await server.open()
         [(host, port)] = server.addresses
-        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(server.run())
             await server.wait_started()
-            async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+            async with httpx.AsyncClient(
+                base_url=f"http://{host}:{port}", timeout=120
+            ) as client:
                 asking = tasks.create_task(client.get("/late"))
                 await reached.wait()
                 serving.cancel()

@@ -41,11 +41,11 @@ def nameserver() -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert listening.wait(10)
+    assert listening.wait(120)
     host, port = addresses[0]
     yield f"{host}:{port}"
     over.set()
-    thread.join(10)
+    thread.join(120)
 
 
 def run(*arguments: str) -> Result:

@@ -133,12 +133,12 @@ def running_node(folder: Path) -> Iterator[None]:
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
-        assert opened.wait(20)
+        assert opened.wait(120)
         yield
     finally:
         loop, stop = stops[0]
         loop.call_soon_threadsafe(stop.set)
-        thread.join(20)
+        thread.join(120)
 
 
 def check_all(command: Commands) -> None:

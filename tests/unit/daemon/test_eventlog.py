@@ -158,7 +158,7 @@ class Following:
         return [decoded(line)["n"] for line in lines]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not condition():
                 await asyncio.sleep(0.005)
 
@@ -175,7 +175,7 @@ class Following:
             try:
                 await body()
             finally:
-                await self.file.stop(within_s=20)
+                await self.file.stop(within_s=120)
                 running.cancel()
 
 
@@ -346,7 +346,7 @@ def test_a_store_that_ends_meanwhile_ends_the_thread_too(tmp_path: Path) -> None
             await log.caught_up()
             await log.store.close()
             running.cancel()
-        await log.file.stop(within_s=20)
+        await log.file.stop(within_s=120)
         assert log.file._ended.is_set()
 
     drive(tmp_path, body)

@@ -33,7 +33,7 @@ async def put_off(queue: Queue, recipient: str, at: datetime) -> None:
     await queue.intake.accept(make_submission(recipient, at=at))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(queue.scheduler.run())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while not any(kind == "deferred" for kind, _ in await queue.events()):
                 await asyncio.sleep(0.005)
         queue.scheduler.stop()

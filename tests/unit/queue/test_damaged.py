@@ -56,7 +56,7 @@ async def spoilt(folder: Path, size: int, spoil: Callable[[Path], None]) -> None
 
 async def deferral(queue: Queue) -> dict[str, object]:
     """Return what is said of the first attempt that was put off."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             for kind, data in await queue.events():
                 if kind == "deferred":
@@ -84,7 +84,7 @@ def test_a_damaged_content_waits_while_others_leave(
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(queue.scheduler.run())
                 said = await deferral(queue)
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(120):
                     while await queue.finished() != {WHOLE: State.DELIVERED}:
                         await asyncio.sleep(0.005)
                 queue.scheduler.stop()
@@ -112,7 +112,7 @@ def test_a_body_that_was_brought_back_leaves(tmp_path: Path) -> None:
             tasks.create_task(queue.scheduler.run())
             await deferral(queue)
             body_file(tmp_path).write_bytes(kept[0])
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 while len(await queue.finished()) < 2:
                     await asyncio.sleep(0.005)
             queue.scheduler.stop()

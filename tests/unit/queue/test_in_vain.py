@@ -30,7 +30,7 @@ class HangsUp(ScriptedCourier):
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not await condition():
             await asyncio.sleep(0.005)
 

@@ -35,7 +35,7 @@ from mailwright.site import Hop, Site
 X = Selection(domain="x.example")
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 120) -> None:
     """Wait for a condition with a deadline."""
     async with asyncio.timeout(seconds):
         while not await condition():

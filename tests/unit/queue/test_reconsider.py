@@ -34,7 +34,7 @@ from mailwright.store.statements import unit
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -162,7 +162,7 @@ def test_retries_that_wait_for_their_source_leave_when_it_may(tmp_path: Path) ->
                     rows = await rows_of(queue.store, deliveries)
                     return len(rows) == 2 and all(row[due] > horizon for row in rows)
 
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(120):
                     while not await wait():
                         await look_around(queue, 0.1)
                 assert sorted(tries.values()) == [1, 1, 2, 2]

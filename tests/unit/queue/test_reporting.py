@@ -676,7 +676,7 @@ def test_every_state_that_a_crash_can_leave_has_one_report_for_each_failure(
             tasks.create_task(queue.scheduler.run())
             finished = finished_of(at.date())
             seen = set()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 while failures not in seen:
                     bounced, reports, queued = await queue.store.read(
                         Query("bounced", select(finished.c.id))(),

@@ -63,7 +63,7 @@ async def submit(node: RunningNode, mail: bytes, rcpt: bytes) -> None:
 
 async def delivered(node: RunningNode, count: int) -> Sequence[str]:
     """Return the kinds of events once ``count`` deliveries have arrived."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while True:
             kinds = [each.type.value for each in await node.events()]
             if kinds.count("delivered") >= count:

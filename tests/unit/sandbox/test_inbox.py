@@ -168,7 +168,7 @@ class DeadExecutor(Executor):
 def test_a_verifier_that_dies_leaves_letters_unverified(refuses_jobs: bool) -> None:
     async def scene() -> None:
         dead = DeadExecutor(refuses_jobs=refuses_jobs)
-        async with asyncio.timeout(5), Inbox(keys, executor=dead) as inbox:
+        async with asyncio.timeout(120), Inbox(keys, executor=dead) as inbox:
             inbox.take(letter(signed()), signed())
             await inbox.wait_verified()
         assert inbox.totals.unverified == 1
@@ -179,7 +179,7 @@ def test_a_verifier_that_dies_leaves_letters_unverified(refuses_jobs: bool) -> N
 
 def test_workers_are_processes_of_their_own() -> None:
     async def scene() -> None:
-        async with asyncio.timeout(60), Inbox(keys) as inbox:
+        async with asyncio.timeout(120), Inbox(keys) as inbox:
             inbox.take(letter(signed()), signed())
             await inbox.wait_verified()
             assert inbox.totals.verified == 1
@@ -190,7 +190,7 @@ def test_workers_are_processes_of_their_own() -> None:
 def test_waiting_for_copies_ends_with_the_last_one() -> None:
     async def scene() -> None:
         async with (
-            asyncio.timeout(5),
+            asyncio.timeout(120),
             Inbox(dict, InboxSettings(verify_share=0)) as inbox,
             asyncio.TaskGroup() as group,
         ):

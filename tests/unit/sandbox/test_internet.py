@@ -31,7 +31,7 @@ def drive(
         clock = ManualClock()
         settings = InboxSettings(verify_share=0)
         async with (
-            asyncio.timeout(20),
+            asyncio.timeout(120),
             Internet(DOMAINS, inbox=settings, clock=clock) as net,
         ):
             host, port = net.nameserver
@@ -44,7 +44,7 @@ async def send(net: Internet, resolver: DnspythonResolver, recipient: str) -> No
     mx = await resolver.mx(recipient.partition("@")[2])
     addresses = await resolver.addresses(mx.records[0].host)
     async with aiosmtplib.SMTP(
-        hostname=addresses.records[0], port=net.smtp_port, start_tls=False, timeout=5
+        hostname=addresses.records[0], port=net.smtp_port, start_tls=False, timeout=120
     ) as smtp:
         await smtp.sendmail("a@b.test", [recipient], b"Subject: x\r\n\r\n")
 

@@ -28,7 +28,7 @@ def drive(
     async def run() -> None:
         domain = SandboxDomain("d.test", behaviour or Behaviour())
         settings = InboxSettings(keep_content=True, verify_share=0)
-        async with asyncio.timeout(20), Internet([domain], inbox=settings) as net:
+        async with asyncio.timeout(120), Internet([domain], inbox=settings) as net:
             await scene(net)
 
     asyncio.run(run())
@@ -36,7 +36,7 @@ def drive(
 
 def client(net: Internet) -> aiosmtplib.SMTP:
     return aiosmtplib.SMTP(
-        hostname="127.0.0.2", port=net.smtp_port, start_tls=False, timeout=5
+        hostname="127.0.0.2", port=net.smtp_port, start_tls=False, timeout=120
     )
 
 
@@ -199,7 +199,7 @@ def test_starttls_with_a_certificate_that_can_be_verified() -> None:
         context = ssl.create_default_context(cadata=net.certificate_pem.decode())
         async with client(net) as smtp:
             await smtp.starttls(
-                server_hostname="mx.d.test", tls_context=context, timeout=5
+                server_hostname="mx.d.test", tls_context=context, timeout=120
             )
             await smtp.ehlo()
             assert "starttls" not in smtp.esmtp_extensions
@@ -358,7 +358,7 @@ def test_a_full_inbox_stops_reading_until_it_is_free(
 
     async def run() -> None:
         with ThreadPoolExecutor(1) as pool:
-            async with asyncio.timeout(20), Internet(["d.test"], executor=pool) as net:
+            async with asyncio.timeout(120), Internet(["d.test"], executor=pool) as net:
                 async with client(net) as smtp:
                     for _ in range(5):
                         await smtp.sendmail(SENDER, ["u@d.test"], CONTENT)

@@ -36,7 +36,7 @@ from mailwright.store.submitted import Submitted
 from mailwright.store.writer import Opened, Writer
 
 T = TypeVar("T")
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 
 _metadata = MetaData()
 notes = Table(

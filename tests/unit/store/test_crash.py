@@ -75,7 +75,7 @@ def run_until_killed(folder: Path, die_after: int, mode: str = "honest") -> Died
     child = subprocess.run(
         [sys.executable, "-c", CHILD, str(folder), str(die_after), mode],
         stdout=subprocess.PIPE,
-        timeout=30,
+        timeout=240,
         check=False,
     )
     assert child.returncode == -signal.SIGKILL

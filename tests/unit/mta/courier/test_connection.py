@@ -78,7 +78,7 @@ def transaction(key: int, content: bytes) -> Transaction:
 
 def drive(test: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             await test()
 
     asyncio.run(bounded())

@@ -57,7 +57,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Any], None]:
 
     def runner(scene: Any) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 await scene
 
         with asyncio.Runner(loop_factory=factory) as loop:
@@ -154,7 +154,7 @@ def check_received(door: OpenDoor, protocol: bytes) -> None:
 
 def test_smtplib_submits_in_clear_from_a_named_network(run: Any) -> None:
     def talk(port: int) -> None:
-        with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+        with smtplib.SMTP("127.0.0.1", port, timeout=120) as client:
             assert client.sendmail("a@example.com", ["b@example.net"], MESSAGE) == {}
 
     async def scene() -> None:
@@ -169,7 +169,7 @@ def test_smtplib_submits_with_starttls_and_auth(
     run: Any, certificates: Certificates
 ) -> None:
     def talk(port: int) -> None:
-        with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+        with smtplib.SMTP("127.0.0.1", port, timeout=120) as client:
             client.ehlo()
             assert not client.has_extn("auth")
             client.starttls(context=certificates.client)
@@ -189,7 +189,7 @@ def test_smtplib_submits_over_implicit_tls(
 ) -> None:
     def talk(port: int) -> None:
         with smtplib.SMTP_SSL(
-            "127.0.0.1", port, timeout=10, context=certificates.client
+            "127.0.0.1", port, timeout=120, context=certificates.client
         ) as client:
             client.login("crm", SECRET)
             client.sendmail(
@@ -368,7 +368,7 @@ def test_closing_tells_the_idle_and_waits_for_the_busy(run: Any) -> None:
             busy.writer.write(ENVELOPE + CONTENT)
             await intake.has_begun.wait()
 
-            closing = asyncio.create_task(door.listener.close(within_s=10))
+            closing = asyncio.create_task(door.listener.close(within_s=120))
             assert codes(await idle.rest()) == [421]
             with pytest.raises(ConnectionRefusedError):
                 await door.connect()

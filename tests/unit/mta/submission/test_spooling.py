@@ -181,7 +181,7 @@ def test_who_falls_silent_keeps_little_in_memory() -> None:
         await until(lambda: ports.budget.free > 63_999_000)
         assert codes(await answer(peer, b".\r\n")) == [250]
 
-    drive(play, ports, open_settings(spool_hold_s=0.05))
+    drive(play, ports, open_settings(spool_hold_s=1.0))
     assert intake_of(ports).accepted[0].body == BODY
 
 
@@ -318,7 +318,7 @@ def test_who_falls_silent_makes_room_for_those_who_wait_for_memory() -> None:
         await answer(peer, HEADER + BODY[:60_000])
         assert budget.try_acquire(100_000)
         async with asyncio.TaskGroup() as tasks:
-            waiting = tasks.create_task(budget.acquire(150_000, within_s=60))
+            waiting = tasks.create_task(budget.acquire(150_000, within_s=120))
             # It has not enough yet: nobody may overtake it, not even for nothing.
             await until(lambda: budget.free > 99_000)
             await until(peer._is_idle)
@@ -327,7 +327,7 @@ def test_who_falls_silent_makes_room_for_those_who_wait_for_memory() -> None:
         budget.release(150_000)
         assert codes(await answer(peer, b"\r\n.\r\n")) == [250]
 
-    keep = open_settings(spool_keep_octets=1_000, spool_hold_s=0.05, budget_wait_s=0.01)
+    keep = open_settings(spool_keep_octets=1_000, spool_hold_s=1.0, budget_wait_s=0.01)
     drive(play, ports, keep)
 
 

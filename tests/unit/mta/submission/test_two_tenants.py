@@ -66,7 +66,7 @@ class Session:
 
     async def hear(self) -> str:
         lines = []
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while line := await self._reader.readline():
                 lines.append(line.decode())
                 if line[3:4] == b" ":
