@@ -93,7 +93,18 @@ class OperatorDoor:
             raise CommandError(f"the node does not answer ({name})") from error
         if response.is_success:
             return response.json() if response.content else None
-        raise RefusedError(response.json())
+        raise refused(response)
+
+
+def refused(response: httpx.Response) -> RefusedError:
+    """Return why a request was refused; what stands before a node says it otherwise."""
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {"title": f"{response.url}: {response.status_code}"}
+    return RefusedError(problem)
 
 
 def run_operation(settings: Path, work: Callable[[OperatorDoor], Awaitable[_T]]) -> _T:
