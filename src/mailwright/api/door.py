@@ -124,11 +124,7 @@ class MessageDoor:
         except NotAcceptedError as error:
             raise not_accepted(error) from error
         except PatienceOverError as error:
-            raise ProblemError(
-                Kind.UNKNOWN_OUTCOME,
-                f"repeat the request with the same {HEADER} to learn it",
-                retry_after_s=_RETRY_AFTER_S,
-            ) from error
+            raise unknown_outcome() from error
         return accepted.message, _answer(submission, accepted)
 
     def _admitted(self, offer: Offer, occasion: Occasion) -> Submission:
@@ -187,7 +183,17 @@ def _media_type(request: Request) -> str:
     return text
 
 
+def unknown_outcome() -> ProblemError:
+    """Return the problem of a commit that did not end in time."""
+    return ProblemError(
+        Kind.UNKNOWN_OUTCOME,
+        f"repeat the request with the same {HEADER} to learn it",
+        retry_after_s=_RETRY_AFTER_S,
+    )
+
+
 def refused(refusal: Refusal) -> ProblemError:
+    """Return the problem of an offer that admission does not take."""
     text = refusal.reply.text
     if refusal.needs is not None:
         return forbidden(refusal.needs, text)
@@ -201,6 +207,7 @@ def refused(refusal: Refusal) -> ProblemError:
 
 
 def not_accepted(error: NotAcceptedError) -> ProblemError:
+    """Return the problem of a submission that the queue does not take."""
     reply = error.reply
     if reply.is_permanent:
         return ProblemError(Kind.REFUSED, reply.text)

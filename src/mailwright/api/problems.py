@@ -78,7 +78,9 @@ class FieldError:
 
     def to_json(self) -> dict[str, object]:
         """Return its members, without those that are not said."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {
+            name: value for name, value in asdict(self).items() if value is not None
+        }
 
 
 @dataclass(frozen=True, slots=True)
