@@ -14,7 +14,7 @@ import signal
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 
 from fakes.node_process import NodeProcess
@@ -26,7 +26,8 @@ from scenario.crashing import PACE_S, Ledger, Trial, trial
 
 _HERE = Path(__file__).parent
 CONTROL = (str(_HERE.parent / "scenario" / "control_node.py"),)
-_CONTROL_ROUNDS = 4
+#: At most: it is over with the first letter that is lost.
+_CONTROL_ROUNDS = 12
 #: A point that is not passed so often within this time makes no round.
 _PATIENCE_S = 300.0
 _TICK_S = 0.02
@@ -44,9 +45,9 @@ class NamedTrial(Trial):
         async with self._node(self.command) as node:
             assert await node.stop() == 0, node.text
 
-    async def round_at(self, point: str, door: str) -> None:
+    async def round_at(self, point: str, door: str, passages: int) -> None:
         """Let a node live until it dies at a passage of ``point`` that chance picks."""
-        number = self.rng.randint(1, 40)
+        number = self.rng.randint(1, passages)
         command = self.command
         if point in POINTS:
             command = (str(_HERE / "crashing_node.py"), point, str(number))
@@ -224,10 +225,19 @@ async def _series(
         return series.ledger(await series.drain())
 
 
-async def _controlled(folder: Path) -> bool:
+async def _row(
+    folder: Path,
+    name: str,
+    seed: int,
+    play: Callable[[NamedTrial], "AsyncIterator[None]"],
+) -> Row:
+    """Play a series with the control beside it, as they share nothing."""
     place = folder / "control"
     place.mkdir()
-    return await is_control_caught(place)
+    async with asyncio.TaskGroup() as tasks:
+        control = tasks.create_task(is_control_caught(place))
+        ledger = tasks.create_task(_series(folder, seed, play))
+    return row_of(name, ledger.result(), control.result())
 
 
 async def run_busy(folder: Path, size: Size) -> Row:
@@ -237,29 +247,28 @@ async def run_busy(folder: Path, size: Size) -> Row:
         for _ in range(size.pick(4, 100)):
             yield await series.round()
 
-    ledger = await _series(folder, 20261122, play)
-    return row_of("kill -9, busy, random", ledger, await _controlled(folder))
+    return await _row(folder, "kill -9, busy, random", 20261122, play)
 
 
 async def run_idle(folder: Path, size: Size) -> Row:
     """Kill at random while a letter comes now and then."""
 
     async def play(series: NamedTrial) -> AsyncIterator[None]:
-        for number in range(size.pick(4, 40)):
+        for number in range(size.pick(3, 40)):
             yield await series.round_idle(DOORS[number % 2])
 
-    ledger = await _series(folder, 7, play)
-    return row_of("kill -9, idle, random", ledger, await _controlled(folder))
+    return await _row(folder, "kill -9, idle, random", 7, play)
 
 
 async def run_named(folder: Path, size: Size) -> Row:
-    """Kill at each named point, by each door."""
+    """Kill at each named point, by each door; in short by the doors in turn."""
+    passages = size.pick(12, 40)
+    points = [(point, door) for point in NAMED for door in DOORS] * 8
+    if size is Size.SHORT:
+        points = list(zip(NAMED, cycle(DOORS), strict=False))
 
     async def play(series: NamedTrial) -> AsyncIterator[None]:
-        for _ in range(size.pick(1, 8)):
-            for point in NAMED:
-                for door in DOORS:
-                    yield await series.round_at(point, door)
+        for point, door in points:
+            yield await series.round_at(point, door, passages)
 
-    ledger = await _series(folder, 11, play)
-    return row_of("kill -9, named points", ledger, await _controlled(folder))
+    return await _row(folder, "kill -9, named points", 11, play)

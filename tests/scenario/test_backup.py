@@ -380,7 +380,7 @@ def test_a_database_that_is_gone_or_damaged_is_never_begun_anew(tmp_path: Path) 
         settings = write_node(tmp_path)
         async with NodeProcess(settings, command=HELD) as node:
             await submit_all(node.smtp, letters("g", 200), Book())
-            await node.wait_log("quick check of the database.*no damage", within_s=60)
+            await node.wait_log("quick check of the database.*no damage", within_s=240)
             assert await node.stop() == Exit.OK
         backup = tmp_path / "backup"
         await command(settings, "backup", str(backup))
@@ -400,7 +400,7 @@ def test_a_database_that_is_gone_or_damaged_is_never_begun_anew(tmp_path: Path) 
         octets[page : page + 64] = b"\xff" * 64
         database.write_bytes(octets)
         async with NodeProcess(settings) as node:
-            await node.wait_log("the database is damaged", within_s=60)
+            await node.wait_log("the database is damaged", within_s=240)
             assert "the database is damaged" in await get(node, "/readyz")
             assert "mailwright_database_damaged 1.0" in await get(node, "/metrics")
             await node.kill()
