@@ -1,6 +1,6 @@
 """Campaigns on a real store, without the rest of a node."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -62,6 +62,10 @@ class Campaigns:
     contents: StoredContents
     to_seal: list[CampaignId] = field(default_factory=list)
     changed: list[CampaignId] = field(default_factory=list)
+    sealers: list[Callable[[CampaignId], None]] = field(default_factory=list)
+
+    def on_sealing(self, begin: Callable[[CampaignId], None]) -> None:
+        self.sealers.append(begin)
 
 
 async def campaigns_on(store, next_id, clock: Clock, folder: Path) -> Campaigns:
@@ -75,6 +79,7 @@ async def campaigns_on(store, next_id, clock: Clock, folder: Path) -> Campaigns:
     book = CampaignBook()
     await load_campaigns(store, book)
     to_seal: list[CampaignId] = []
+    sealers: list[Callable[[CampaignId], None]] = [to_seal.append]
     changed: list[CampaignId] = []
     book.on_change = changed.append
     ports = JobPorts(
@@ -85,11 +90,11 @@ async def campaigns_on(store, next_id, clock: Clock, folder: Path) -> Campaigns:
         contents=contents,
         rates=NoRates(),
         lifetime=lambda stream: LIFETIME,
-        on_sealing=to_seal.append,
+        on_sealing=lambda ident: [each(ident) for each in sealers],
     )
     templates = Templates(store, next_id, clock, contents)
     return Campaigns(
-        store, clock, book, Jobs(ports), templates, contents, to_seal, changed
+        store, clock, book, Jobs(ports), templates, contents, to_seal, changed, sealers
     )
 
 

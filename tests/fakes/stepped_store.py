@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
 
@@ -66,6 +66,12 @@ class FusedCursor(sqlite3.Cursor):
         if not self.connection.is_atomic and sql.startswith(("BEGIN", "COMMIT")):
             return self
         super().execute(sql, parameters)
+        return self
+
+    @override
+    def executemany(self, sql: str, rows: Iterable[object], /) -> "FusedCursor":
+        for row in rows:
+            self.execute(sql, row)
         return self
 
 

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
+    Select,
     and_,
     bindparam,
     delete,
@@ -197,6 +198,30 @@ def is_suppressed(
         or_(row.tenant == 0, row.tenant == tenant),
         or_(row.stream == 0, row.stream == stream),
         or_(row.ends_at.is_(None), row.ends_at > now),
+    )
+
+
+def suppressed_among(
+    subjects: Sequence[ColumnElement[bytes]],
+    tenant: ColumnElement[int],
+    stream: ColumnElement[int],
+    now: ColumnElement[int],
+) -> Select[Any]:
+    """Return the selection of those of ``subjects`` that must not get mail of a stream.
+
+    By the condition of :func:`is_suppressed`; its rows are (subject, reason, tenant,
+    stream), the widest scope of a subject first. Cost: one seek for each subject.
+    """
+    row = suppressions.c
+    return (
+        select(row.subject, row.reason, row.tenant, row.stream)
+        .where(
+            row.subject.in_(subjects),
+            or_(row.tenant == 0, row.tenant == tenant),
+            or_(row.stream == 0, row.stream == stream),
+            or_(row.ends_at.is_(None), row.ends_at > now),
+        )
+        .order_by(row.subject, row.tenant, row.stream)
     )
 
 

@@ -7,7 +7,7 @@ commit order on its node, so a reader that remembers the last number misses noth
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
@@ -21,7 +21,7 @@ from mailwright.events.types import EventType
 from mailwright.ids import CampaignId, DeliveryId, MessageId, Subject, TenantId
 from mailwright.store.days import day_of, number_of
 from mailwright.store.json_text import to_json
-from mailwright.store.statements import SEQ, Bound, Query, Row
+from mailwright.store.statements import SEQ, Bound, Many, Query, Row
 
 #: What looks like an address in a reply; events carry none.
 _ADDRESS: Final = re.compile(r"[^\s<>\"'(),:;]{1,64}@[A-Za-z0-9.-]{1,255}")
@@ -54,6 +54,10 @@ class Event:
     data: Mapping[str, object]
 
 
+#: Of an event's row, in their order.
+_COLUMNS: Final = tuple(column.name for column in events_of(date.min).c)
+
+
 @lru_cache(maxsize=64)
 def _insert(day: date) -> Query:
     return Query("insert event", insert(events_of(day)))
@@ -75,6 +79,33 @@ def write_event(
         campaign=about.campaign,
         accepted_on=number_of(about.accepted_on),
         data=to_json(data),
+    )
+
+
+def write_events(
+    node: int,
+    at: datetime,
+    kind: EventType,
+    tenant: TenantId,
+    campaign: CampaignId,
+    accepted_on: date,
+    deliveries: Iterable[tuple[int, int, bytes]],
+) -> Many:
+    """Return the statement that appends an event, without data, for each delivery.
+
+    ``deliveries`` are (message, delivery, subject), all of one campaign.
+    """
+    micros, day = to_micros(at), number_of(accepted_on)
+    return Many(
+        _insert(at.date()),
+        _COLUMNS,
+        [
+            (
+                *(node, SEQ, micros, kind.value, tenant, message, delivery, subject),
+                *(campaign, day, "{}"),
+            )
+            for message, delivery, subject in deliveries
+        ],
     )
 
 

@@ -122,12 +122,12 @@ class Line:
         self.changes += 1
         self.next_due_at = min(self.next_due_at, at)
 
-    def gained(self, due_at: datetime) -> None:
-        """Note that a delivery was added to it which is due at ``due_at``."""
+    def gained(self, due_at: datetime, count: int = 1) -> None:
+        """Note that ``count`` deliveries were added to it, due at ``due_at``."""
         if not self.count:
             self.next_due_at = due_at
         self.due_again(due_at)
-        self.count += 1
+        self.count += count
 
     def rest(
         self, until: datetime, reason: str, *, waits_for_limit: bool = False

@@ -14,7 +14,7 @@ from typing import Final
 from mailwright.clock import Clock, from_micros, to_micros
 from mailwright.events.log import About, write_event
 from mailwright.events.types import EventType
-from mailwright.ids import DeliveryId, MessageId, Subject, TenantId
+from mailwright.ids import CampaignId, DeliveryId, MessageId, Subject, TenantId
 from mailwright.queue.book import LineBook
 from mailwright.queue.statements import (
     DISCARD_CONTENT,
@@ -79,7 +79,8 @@ def _recovery(
     now = clock.now()
     steps = []
     for row in rows:
-        delivery, line, message, tenant, subject, attempt, accepted_at, expires_at = row
+        delivery, line, message, tenant, subject, attempt, accepted_at = row[:7]
+        expires_at, campaign = row[7:]
         # At the latest when it expires, so that the end is not late.
         due_at = min(now + ambiguous_retry, from_micros(expires_at))
         due = to_micros(due_at)
@@ -89,6 +90,7 @@ def _recovery(
             DeliveryId(delivery),
             Subject(subject),
             from_micros(accepted_at).date(),
+            None if campaign is None else CampaignId(campaign),
         )
         data = {
             "attempt": attempt,

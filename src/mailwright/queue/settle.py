@@ -14,6 +14,7 @@ from mailwright.clock import from_micros, to_micros
 from mailwright.events.log import About, masked, write_event
 from mailwright.events.types import EventType
 from mailwright.ids import DeliveryId, MessageId, SourceId, StreamId, Subject, TenantId
+from mailwright.queue.campaign.outcomes import recipient_deferred, recipient_ended
 from mailwright.queue.content import Content
 from mailwright.queue.delivery import MOVES, State
 from mailwright.queue.line import Line
@@ -243,6 +244,14 @@ def unit_of(
             _finished(claimed, move, attempt.reply, source, now),
             write_event(node, now, event, about, data),
             TAKE_FROM_LINE(line_id=claimed.line.id),
+            *recipient_ended(
+                about.campaign,
+                claimed.message,
+                move.state,
+                move.category,
+                attempt.reply,
+                now,
+            ),
         )
     else:
         due = to_micros(move.due_at)
@@ -256,7 +265,10 @@ def unit_of(
         )
         then = (LINE_DUE(line_id=claimed.line.id, due=due),)
         if move.counts:
-            then = (*then, write_event(node, now, event, about, data))
+            told = recipient_deferred(
+                about.campaign, claimed.message, move.category, attempt.reply
+            )
+            then = (*then, write_event(node, now, event, about, data), *told)
     if report is not None:
         then = (*then, *report.statements)
 
@@ -290,6 +302,9 @@ def end_waiting(
             _finished(claimed, Move(state), None, claimed.source, now),
             write_event(node, now, event, claimed.about, data),
             TAKE_FROM_LINE(line_id=claimed.line.id),
+            *recipient_ended(
+                claimed.line.key.campaign, claimed.message, state, "", None, now
+            ),
             *(() if report is None else report.statements),
         ),
     )

@@ -210,7 +210,9 @@ SENDING_OF_DEAD_EPOCHS = Query(
         deliveries.c.attempt,
         deliveries.c.accepted_at,
         deliveries.c.expires_at,
+        lines.c.campaign,
     )
+    .select_from(deliveries.outerjoin(lines, lines.c.id == deliveries.c.line))
     .where(deliveries.c.state == _SENDING, deliveries.c.epoch < bindparam("my_epoch"))
     .limit(bindparam("slice")),
 )

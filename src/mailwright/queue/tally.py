@@ -80,14 +80,15 @@ class Tally:
         provider: str = "",
         source: SourceId | None = None,
         category: str = "",
+        times: int = 1,
     ) -> None:
-        """Count an event whose commit was synced."""
+        """Count an event whose commit was synced, or ``times`` of them."""
         key = Counted(event, pool, provider, source, category)
         counted = self.events.get(key)
         if counted is None and len(self.events) >= SERIES_MAX:
             key = Counted(event, None, provider, None, category)
             counted = self.events.get(key)
-        self.events[key] = (counted or 0) + 1
+        self.events[key] = (counted or 0) + times
 
     def attempted(self, provider: str, seconds: float) -> None:
         """Count how long an attempt took."""

@@ -1,7 +1,7 @@
 """Runs the steps of one unit on a cursor. Knows nothing of turns or threads."""
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -11,7 +11,10 @@ from mailwright.store.statements import (
     SEQ,
     Bindable,
     Bound,
+    Compiled,
+    Many,
     Row,
+    Statement,
     Unit,
     UnitResult,
 )
@@ -57,7 +60,7 @@ class UnitRunner:
             for step in unit.steps
         ]
 
-    def _unguarded(self, bounds: tuple[Bound, ...]) -> list[Row]:
+    def _unguarded(self, bounds: tuple[Statement, ...]) -> list[Row]:
         for bound in bounds:
             self._execute(bound)
         return []
@@ -65,8 +68,8 @@ class UnitRunner:
     def _guarded(
         self,
         guard: Bound,
-        then: tuple[Bound, ...],
-        otherwise: tuple[Bound, ...] | Callable[[], tuple[Bound, ...]],
+        then: tuple[Statement, ...],
+        otherwise: tuple[Statement, ...] | Callable[[], tuple[Statement, ...]],
         *,
         carry: bool,
     ) -> list[Row]:
@@ -88,8 +91,11 @@ class UnitRunner:
         return rows
 
     def _execute(
-        self, bound: Bound, carried: Mapping[str, Bindable] | None = None
+        self, bound: Statement, carried: Mapping[str, Bindable] | None = None
     ) -> None:
+        if isinstance(bound, Many):
+            self._execute_many(bound)
+            return
         query, params = bound
         self.doing = query.name
         compiled = query.compiled(DIALECT)
@@ -101,3 +107,36 @@ class UnitRunner:
             self.seq += 1
             params = {**params, "seq": self.seq}
         self._cursor.execute(compiled.text, compiled.pick(params))
+
+    def _execute_many(self, many: Many) -> None:
+        self.doing = many.query.name
+        compiled = many.query.compiled(DIALECT)
+        self._cursor.executemany(compiled.text, self._values(many, compiled))
+
+    def _values(
+        self, many: Many, compiled: Compiled
+    ) -> Sequence[tuple[Bindable, ...]] | Iterator[tuple[Bindable, ...]]:
+        """Return the rows with the values in the marks' order, numbers given."""
+        names, rows = many.names, many.rows
+        if compiled.names != names:
+            constants = tuple(compiled.fixed.items())
+            places = {
+                name: place
+                for place, name in enumerate((*names, *(name for name, _ in constants)))
+            }
+            order = [places[name] for name in compiled.names]
+            fixed = tuple(value for _, value in constants)
+            rows = [tuple((*row, *fixed)[place] for place in order) for row in rows]
+        if "seq" not in compiled.names:
+            return rows
+        return self._numbered(rows, compiled.names.index("seq"))
+
+    def _numbered(
+        self, rows: Sequence[tuple[Bindable, ...]], place: int
+    ) -> Iterator[tuple[Bindable, ...]]:
+        for row in rows:
+            if row[place] is SEQ:
+                self.seq += 1
+                yield (*row[:place], self.seq, *row[place + 1 :])
+            else:
+                yield row

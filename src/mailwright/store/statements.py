@@ -125,6 +125,26 @@ class Bound(NamedTuple):
     params: Mapping[str, Bindable]
 
 
+class Many(NamedTuple):
+    """A statement that runs once for each of many rows of values.
+
+    What bulk work is written with: the engine is asked once, and no mapping is made for
+    a row. It cannot be a guard and takes nothing from one.
+
+    Attributes:
+        names: the parameters, in the order of the rows' values.
+        rows: values; :data:`SEQ` stands for the next event number, in its column.
+    """
+
+    query: Query
+    names: tuple[str, ...]
+    rows: Sequence[tuple[Bindable, ...]]
+
+
+#: What a unit is made of.
+Statement: TypeAlias = Bound | Many
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A guarded part of a unit.
@@ -145,8 +165,8 @@ class Step:
     """
 
     guard: Bound | None = None
-    then: tuple[Bound, ...] = ()
-    otherwise: tuple[Bound, ...] | Callable[[], tuple[Bound, ...]] = ()
+    then: tuple[Statement, ...] = ()
+    otherwise: tuple[Statement, ...] | Callable[[], tuple[Statement, ...]] = ()
     carry: bool = False
 
 
@@ -175,6 +195,6 @@ class Unit:
 UnitResult: TypeAlias = Sequence[Sequence[Row]]
 
 
-def unit(*bounds: Bound, urgency: Urgency = Urgency.INTERACTIVE) -> Unit:
+def unit(*bounds: Statement, urgency: Urgency = Urgency.INTERACTIVE) -> Unit:
     """Return a unit of unguarded statements."""
     return Unit((Step(then=bounds),), urgency)

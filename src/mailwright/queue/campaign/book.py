@@ -56,12 +56,24 @@ class CampaignBook:
         self.on_change(campaign.id)
         return campaign
 
-    def advanced(self, campaign: CampaignId, rows: int, rejects: int) -> None:
+    def advanced(self, campaign: CampaignId, position: int) -> None:
         """Note how far a seal has come; nobody is told."""
         known = self._campaigns.get(campaign)
         if known is not None:
+            self._campaigns[campaign] = replace(known, sealed_rows=position)
+
+    def rejected(
+        self, campaign: CampaignId, stored: int, outcomes: Mapping[str, int]
+    ) -> None:
+        """Note how many rejects are stored, and the outcomes of the last of them."""
+        known = self._campaigns.get(campaign)
+        if known is not None:
             self._campaigns[campaign] = replace(
-                known, sealed_rows=rows, sealed_rejects=rejects
+                known,
+                sealed_rejects=stored,
+                duplicates=known.duplicates + outcomes.get("duplicate", 0),
+                invalid=known.invalid + outcomes.get("invalid", 0),
+                suppressed=known.suppressed + outcomes.get("suppressed", 0),
             )
 
     def counted(self, totals: Iterable[tuple[int, int, str, int]]) -> None:

@@ -26,6 +26,10 @@ _CONTENT: Final = Query(
         contents.c.id == bindparam("content_id")
     ),
 )
+_SIZE: Final = Query(
+    "size of content",
+    select(contents.c.body_octets).where(contents.c.id == bindparam("content_id")),
+)
 #: Takes one reference away; returns the file's name with the last one.
 LET_GO: Final = Query(
     "let go content",
@@ -92,3 +96,13 @@ class StoredContents:
         if checksum_of(header, body) != checksum:
             raise StoreError(f"content {content} is not what was stored")
         return bytes(body)
+
+
+async def read_size(store: UnitStore, content: int) -> int:
+    """Return the octets of a content's body; 0: it is not kept.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    (rows,) = await store.read(_SIZE(content_id=content))
+    return rows[0][0] if rows else 0
