@@ -48,7 +48,7 @@ def _said(command: str) -> str:
     if done.returncode == 0:
         return ""
     told = (done.stderr or done.stdout).strip().splitlines()
-    return told[-1] if told else f"exit status {done.returncode}"
+    return told[0] if told else f"exit status {done.returncode}"
 
 
 def _root() -> str:
