@@ -68,7 +68,10 @@ class Preparer(Protocol):
     def prepare(
         self, parcels: Sequence[Parcel], *, has_8bitmime: bool
     ) -> Sequence[PreparedContent | Reply]:
-        """Return one value for each parcel; a reply says why it cannot be signed."""
+        """Return one value for each parcel; a reply says why there is no content.
+
+        A transient one lets it wait; a permanent one ends it.
+        """
         ...
 
 
@@ -215,7 +218,8 @@ def _load(
     loaded: list[Transaction | Attempt] = []
     for parcel, content in zip(parcels, prepared, strict=True):
         if isinstance(content, Reply):
-            loaded.append(Attempt(parcel, End.UNSIGNABLE, content))
+            end = End.UNRENDERED if content.is_permanent else End.UNSIGNABLE
+            loaded.append(Attempt(parcel, end, content))
             continue
         try:
             loaded.append(_transaction(parcel, content))

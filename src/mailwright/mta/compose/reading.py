@@ -147,10 +147,14 @@ class _Reader:
             self._wrong(path, "an address is needed")
             return _NOBODY
         try:
-            return parse_address(value)
+            address = parse_address(value)
         except AddressError as error:
             self._wrong(path, error.reason)
             return _NOBODY
+        if address.needs_utf8:
+            # It would ask SMTPUTF8 of every receiver (RFC 6531 §3.2): few have it.
+            self._wrong(path, "only recipients may have local parts beyond ASCII")
+        return address
 
     def _text(self, value: Any, path: str, most: int) -> str | None:
         if value is None:

@@ -177,6 +177,21 @@ def composed(spec: MessageSpec, message_id: str, *, dated_at: datetime) -> Compo
         raise RenderError(defect.field, defect.reason) from error
 
 
+def template_names(compiled: CompiledContent, variant: str) -> tuple[str, ...]:
+    """Return the names of the templates that make a variant's message."""
+    name_of = _Names(compiled.content.variants.get(variant, _NO_VARIANT), variant)
+    names = (
+        name_of.author_name,
+        "to_name",
+        name_of.subject,
+        name_of.html,
+        name_of.text,
+        *(f"headers.{name}" for name in compiled.content.headers),
+        *(f"utm.{name}" for name in compiled.content.utm),
+    )
+    return tuple(name for name in names if name in compiled.templates)
+
+
 def _layered(*layers: Mapping[str, Json]) -> dict[str, Plain]:
     """Return ``layers`` as one, the last on top; what is null or empty covers nothing."""
     found: dict[str, Plain] = {}
