@@ -32,8 +32,12 @@ from fakes.node_process import (
     write_node,
 )
 from fakes.submitting import SmtpClient
-from mailwright.accounts.keyring import SigningKeys
-from mailwright.accounts.signing_keys import RSA_SHA256, DkimSecret, PrivateKey
+from mailwright.accounts.signing_keys import (
+    RSA_SHA256,
+    DkimSecret,
+    PrivateKey,
+    SigningKeys,
+)
 from mailwright.api.stopping import RELEASE_ALL, STOP_ALL
 from mailwright.attempt import Parcel
 from mailwright.clock import from_micros

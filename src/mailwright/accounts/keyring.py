@@ -24,7 +24,12 @@ from mailwright.accounts.sealing import (
     Secret,
     load_or_make_node_key,
 )
-from mailwright.accounts.signing_keys import DkimSecret, SigningKeyError, read_der
+from mailwright.accounts.signing_keys import (
+    DkimSecret,
+    SigningKeyError,
+    SigningKeys,
+    read_der,
+)
 from mailwright.accounts.statements import SELECT_ANY_SEALED
 from mailwright.accounts.subjects import SubjectKey
 from mailwright.accounts.tables import dkim_keys, sealed_keys
@@ -84,19 +89,6 @@ class _SealedDkim:
             and self.created_at <= accepted_at
             and (self.retired_at is None or self.retired_at > accepted_at)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class SigningKeys:
-    """What signs a message.
-
-    Attributes:
-        keys: the aligned key first.
-        note: what to report; not empty when another key than the row's signs.
-    """
-
-    keys: tuple[DkimSecret, ...]
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,19 @@ class DkimSecret:
     private_key: PrivateKey = field(repr=False, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class SigningKeys:
+    """What signs a message.
+
+    Attributes:
+        keys: the aligned key first.
+        note: what to report; not empty when another key than the row's signs.
+    """
+
+    keys: tuple[DkimSecret, ...]
+    note: str = ""
+
+
 def read_pem(pem: bytes) -> tuple[str, bytes]:
     """Return the algorithm and the PKCS#8 DER of the private key in ``pem``.
 

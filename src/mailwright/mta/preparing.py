@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from mailwright.accounts.keyring import SigningKeys
+from mailwright.accounts.signing_keys import SigningKeys
 from mailwright.attempt import Parcel
 from mailwright.ids import MessageId, SendingDomainId
 from mailwright.mta.compose.composing import Composed

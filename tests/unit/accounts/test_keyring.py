@@ -12,12 +12,11 @@ from mailwright.accounts import keyring as keyring_module
 from mailwright.accounts.keyring import (
     KeyRing,
     KeyRingError,
-    SigningKeys,
     unlock,
 )
 from mailwright.accounts.live import LiveSettings
 from mailwright.accounts.sealing import NodeKeyError, Sealer, SealError
-from mailwright.accounts.signing_keys import PrivateKey, read_der
+from mailwright.accounts.signing_keys import PrivateKey, SigningKeys, read_der
 from mailwright.ids import SendingDomainId
 from mailwright.store.store import Store
 

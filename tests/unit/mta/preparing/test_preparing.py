@@ -7,8 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from mailwright.accounts.keyring import SigningKeys
-from mailwright.accounts.signing_keys import DkimSecret
+from mailwright.accounts.signing_keys import DkimSecret, SigningKeys
 from mailwright.attempt import Parcel
 from mailwright.ids import DeliveryId, MessageId, SendingDomainId
 from mailwright.message import fields, find
