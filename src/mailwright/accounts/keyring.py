@@ -1,7 +1,7 @@
 """The key ring: sealed secrets, opened when they are first needed.
 
 One ring lives as long as the node. :meth:`KeyRing.reload` replaces what it knows as a
-whole, so signing threads always see the rows of one version. Opening a key costs some
+whole, so whoever signs always sees the rows of one version. Opening a key costs some
 hundred microseconds and happens once per key and version.
 """
 

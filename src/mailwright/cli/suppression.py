@@ -119,9 +119,7 @@ def add(
     listed: Listed,
     whose: Whose,
     why: Why,
-    addresses: Annotated[
-        list[str] | None, typer.Argument(metavar="ADDRESS")
-    ] = None,
+    addresses: Annotated[list[str] | None, typer.Argument(metavar="ADDRESS")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Suppress addresses: what is queued for them ends as suppressed, unsent.

@@ -157,12 +157,13 @@ class DeliverySettings(Section):
         live=True,
         ge=_MINUTE,
     )
-    signing_threads: Count = setting(
-        2,
-        text="Threads that make DKIM signatures.",
-        example=2,
-        unit="threads",
-        ge=1,
+    signing_processes: Count = setting(
+        1,
+        text="Processes that render and sign, beside the node's own; each takes some "
+        "40 MB. 0: threads of the node do it, at half the speed.",
+        example=1,
+        unit="processes",
+        ge=0,
         le=64,
     )
     timeouts: DeliveryTimeouts = setting(

@@ -76,16 +76,16 @@ async def open_node(
         OSError: a file or an address cannot be used.
     """
     async with open_state(settings, clock) as state:
-        with wire(settings, state, clock, resolver=resolver) as node:
-            await _recover(node)
-            await _tell_of_stops(node, held=held)
-            if node.event_file is not None:
-                await node.event_file.open()
-            for listener in node.doors.listeners:
-                await listener.open()
-            await node.doors.api.open()
-            await node.operating.open()
-            yield node
+        node = wire(settings, state, clock, resolver=resolver)
+        await _recover(node)
+        await _tell_of_stops(node, held=held)
+        if node.event_file is not None:
+            await node.event_file.open()
+        for listener in node.doors.listeners:
+            await listener.open()
+        await node.doors.api.open()
+        await node.operating.open()
+        yield node
 
 
 async def _recover(node: Node) -> None:
@@ -163,6 +163,7 @@ async def run_node(
     )
     async with asyncio.TaskGroup() as tasks:
         services = [
+            tasks.create_task(node.out.workers.run(), name="workers"),
             tasks.create_task(node.out.scheduler.run(), name="scheduler"),
             tasks.create_task(node.doors.api.run(), name="api"),
             tasks.create_task(maintenance.run(), name="maintenance"),
@@ -223,6 +224,7 @@ async def _stop(node: Node, maintenance: Maintenance) -> None:
         logger.warning("some deliveries were cut short; they are tried again")
     else:
         await _keep_limits(node)
+    node.out.workers.stop()
     if node.event_file is not None:
         await node.event_file.stop(within_s=EVENT_FILE_ENDS_S)
 

@@ -5,15 +5,15 @@ what :func:`wire` returns.
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from random import Random
+from typing import Final
 
 from mailwright.accounts.authentication import Authenticator
 from mailwright.accounts.guesses import GuessLimiter
+from mailwright.accounts.keyring import KeyRing
 from mailwright.accounts.logins import Logins, SmtpLogins
 from mailwright.accounts.quotas import Quotas
 from mailwright.api.app import create_app
@@ -46,6 +46,7 @@ from mailwright.mta.courier import Courier
 from mailwright.mta.dialing import Dialer
 from mailwright.mta.ourselves import Ourselves
 from mailwright.mta.preparing import Preparer
+from mailwright.mta.renderers import Renderers
 from mailwright.mta.routing import Router
 from mailwright.mta.submission.budget import ByteBudget
 from mailwright.mta.submission.door import DoorPorts
@@ -53,6 +54,9 @@ from mailwright.mta.submission.listener import Listener
 from mailwright.mta.submission.spool import Spools
 from mailwright.mta.tls import load_contexts
 from mailwright.mta.tls_memory import StoredTlsFailures
+from mailwright.mta.workers.pool import ProcessWorkers
+from mailwright.mta.workers.ready import Workers
+from mailwright.mta.workers.threads import ThreadWorkers
 from mailwright.queue.book import LineBook
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
@@ -77,6 +81,9 @@ from mailwright.store.bodies import BodyStore
 from mailwright.store.folders import make_folder
 from mailwright.store.health import Reserve
 from mailwright.store.trusted_time import forget_trusted
+
+#: Without processes for it: signing lets go of the interpreter, so two cores are used.
+SIGNING_THREADS: Final = 2
 
 
 @dataclass(slots=True)
@@ -103,6 +110,7 @@ class Outgoing:
 
     scheduler: Scheduler
     courier: Courier
+    workers: Workers
     settlement: Settlement
     contents: Contents
     dialer: Dialer
@@ -127,37 +135,20 @@ class Doors:
     api_limits: ApiLimits
 
 
-@contextmanager
 def wire(
     settings: NodeSettings,
     state: State,
     clock: Clock,
     *,
     resolver: Resolver | None = None,
-) -> Iterator[Node]:
-    """Put a node together on its open state; ends its threads on the way out.
+) -> Node:
+    """Put a node together on its open state.
 
     ``resolver`` is another one than the settings name (the sandbox's).
 
     Raises:
         OSError, ssl.SSLError: a certificate cannot be read.
     """
-    signing = ThreadPoolExecutor(
-        settings.delivery.signing_threads, thread_name_prefix="signing"
-    )
-    try:
-        yield _put_together(settings, state, clock, resolver, signing)
-    finally:
-        signing.shutdown(wait=True, cancel_futures=True)
-
-
-def _put_together(
-    settings: NodeSettings,
-    state: State,
-    clock: Clock,
-    resolver: Resolver | None,
-    signing: ThreadPoolExecutor,
-) -> Node:
     store = state.store
     given = resolver
 
@@ -171,9 +162,7 @@ def _put_together(
     bodies = BodyStore(bodies_folder)
     book = LineBook(store.ids.take)
     vitals = Vitals()
-    out = _outgoing(
-        settings, state, clock, resolver, signing, bodies, budget, book, vitals
-    )
+    out = _outgoing(settings, state, clock, resolver, bodies, budget, book, vitals)
     quotas = Quotas(state.settings.directory)
     intake = QueueIntake(
         store=store,
@@ -253,12 +242,20 @@ def _put_together(
     )
 
 
+def _workers(settings: NodeSettings, keys: KeyRing) -> Workers:
+    """Return what renders and signs."""
+    if settings.delivery.signing_processes:
+        return ProcessWorkers(keys, settings.delivery.signing_processes)
+    renderers = Renderers(SIGNING_THREADS)
+    preparer = Preparer(keys, renderers)
+    return ThreadWorkers(preparer, SIGNING_THREADS, on_end=renderers.close)
+
+
 def _outgoing(
     settings: NodeSettings,
     state: State,
     clock: Clock,
     resolver: Resolver,
-    signing: ThreadPoolExecutor,
     bodies: BodyStore,
     budget: ByteBudget,
     book: LineBook,
@@ -277,9 +274,8 @@ def _outgoing(
         settings=dial_settings(settings),
     )
     holds = Holds()
-    courier = Courier(
-        dialer, Preparer(live.keys), clock, signing, holds.stops_everything
-    )
+    workers = _workers(settings, live.keys)
+    courier = Courier(dialer, workers, clock, holds.stops_everything)
     profiles = load_profiles(retry_ladder(settings))
     profiles.override(live.directory().provider_changes)
     shared = SharedLimits(lambda: live.directory().throttles)
@@ -377,6 +373,7 @@ def _outgoing(
     return Outgoing(
         scheduler,
         courier,
+        workers,
         settlement,
         contents,
         dialer,

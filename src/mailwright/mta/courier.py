@@ -1,7 +1,7 @@
 """The courier: carries deliveries to a site, one connection per call.
 
 :meth:`Courier.carry` is the whole life of a connection: open it, take parcels from the
-feed, have them edited and signed in threads, put them through, settle each, QUIT. While
+feed, have them edited and signed beside the loop, put them through, settle each, QUIT. While
 some parcels are in flight the next are claimed and prepared, so that a pipelined
 connection never waits for them; how many are held ahead follows the receiver's pace
 (:class:`~mailwright.mta.window.Window`), because what a crash makes ambiguous is what
@@ -11,12 +11,9 @@ Promises: nothing is taken without a connection; what was taken is settled exact
 however the call ends; content leaves octet for octet as it was prepared.
 """
 
-import asyncio
-import functools
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, NamedTuple, cast
 
 from mailwright.accounts.directory import Source
 from mailwright.attempt import Attempt, End, Parcel
@@ -26,9 +23,9 @@ from mailwright.mta.connection import Connection
 from mailwright.mta.dialing import Dialer
 from mailwright.mta.ports import Feed
 from mailwright.mta.smtp.pipeline import Ended
-from mailwright.mta.smtp.stuffing import stuff
 from mailwright.mta.smtp.transaction import Transaction
 from mailwright.mta.window import Window
+from mailwright.mta.workers.ready import Outcome, Refused, Workers
 from mailwright.reply import Phase, Reply, local_reply
 from mailwright.site import Site
 
@@ -41,38 +38,6 @@ _RECALLED: Final = "all mail was stopped"
 
 def _never() -> bool:
     return False
-
-
-class PreparedContent(Protocol):
-    """A message as it is to leave: edited for the receiver and signed."""
-
-    @property
-    def content(self) -> bytes:
-        """Header and body; every line ends in CRLF."""
-        ...
-
-    @property
-    def has_8bit(self) -> bool:
-        """Whether an octet above 127 is in it."""
-        ...
-
-    @property
-    def edits(self) -> tuple[str, ...]:
-        """What was edited for this receiver, one short text each."""
-        ...
-
-
-class Preparer(Protocol):
-    """Makes contents of parcels. Is called in threads."""
-
-    def prepare(
-        self, parcels: Sequence[Parcel], *, has_8bitmime: bool
-    ) -> Sequence[PreparedContent | Reply]:
-        """Return one value for each parcel; a reply says why there is no content.
-
-        A transient one lets it wait; a permanent one ends it.
-        """
-        ...
 
 
 class _Consignment(NamedTuple):
@@ -88,16 +53,14 @@ class Courier:
     def __init__(
         self,
         dialer: Dialer,
-        preparer: Preparer,
+        workers: Workers,
         clock: Clock,
-        signing_pool: Executor,
         is_stopped: Callable[[], bool] = _never,
     ) -> None:
         """``is_stopped`` says whether all mail is: nothing is put on the wire then."""
         self._dialer = dialer
-        self._preparer = preparer
+        self._workers = workers
         self._clock = clock
-        self._signing_pool = signing_pool
         self._is_stopped = is_stopped
         self._is_stopping = False
         self._open: set[Connection] = set()
@@ -149,14 +112,10 @@ class Courier:
     async def _put_through(
         self, run: "_Run", connection: Connection, parcels: Sequence[Parcel]
     ) -> None:
-        """Prepare ``parcels`` in a thread and offer what came of them."""
+        """Have ``parcels`` prepared and offer what came of them."""
         has_8bitmime = connection.session.extensions.has_8bitmime
-        work = functools.partial(
-            _load, self._preparer, parcels, has_8bitmime=has_8bitmime
-        )
-        loop = asyncio.get_running_loop()
         try:
-            loaded = await loop.run_in_executor(self._signing_pool, work)
+            outcomes = await self._workers.prepare(parcels, has_8bitmime=has_8bitmime)
         except BaseException:
             _give_back(run, parcels)
             raise
@@ -164,7 +123,8 @@ class Courier:
             _give_back(run, parcels)
             return
         transactions = []
-        for one in loaded:
+        for parcel, outcome in zip(parcels, outcomes, strict=True):
+            one = _loaded(parcel, outcome)
             if isinstance(one, Transaction):
                 transactions.append(one)
             else:
@@ -207,45 +167,27 @@ class _Run:
         )
 
 
-def _load(
-    preparer: Preparer, parcels: Sequence[Parcel], *, has_8bitmime: bool
-) -> list[Transaction | Attempt]:
-    """Return for each parcel its transaction, or the attempt that ends it here.
-
-    Runs in a thread.
-    """
-    prepared = preparer.prepare(parcels, has_8bitmime=has_8bitmime)
-    loaded: list[Transaction | Attempt] = []
-    for parcel, content in zip(parcels, prepared, strict=True):
-        if isinstance(content, Reply):
-            end = End.UNRENDERED if content.is_permanent else End.UNSIGNABLE
-            loaded.append(Attempt(parcel, end, content))
-            continue
-        try:
-            loaded.append(_transaction(parcel, content))
-        except LocalProtocolError as error:
-            # No door lets such octets in: a bug of ours, which must not bounce mail.
-            _log.error(
-                "delivery %d is not fit for the wire: %s", parcel.delivery, error
-            )
-            reply = local_reply(451, "4.3.0", str(error), Phase.DATA)
-            loaded.append(Attempt(parcel, End.REPLIED, reply))
-    return loaded
-
-
-def _transaction(parcel: Parcel, prepared: PreparedContent) -> Transaction:
-    content = prepared.content
+def _loaded(parcel: Parcel, outcome: Outcome) -> Transaction | Attempt:
+    """Return what to offer of ``parcel``, or the attempt that ends it here."""
+    if isinstance(outcome, Refused):
+        return Attempt(parcel, outcome.end, outcome.reply)
     transaction = Transaction(
-        _Consignment(parcel, prepared.edits),
+        _Consignment(parcel, outcome.edits),
         parcel.reverse_path,
         parcel.recipient,
-        stuff(content),
-        len(content),
-        prepared.has_8bit,
+        outcome.wire,
+        outcome.size,
+        outcome.has_8bit,
         parcel.notify,
         parcel.orcpt,
         parcel.ret,
         parcel.envid,
     )
-    transaction.check()
+    try:
+        transaction.check()
+    except LocalProtocolError as error:
+        # No door lets such an address in: a bug of ours, which must not bounce mail.
+        _log.error("delivery %d is not fit for the wire: %s", parcel.delivery, error)
+        reply = local_reply(451, "4.3.0", str(error), Phase.DATA)
+        return Attempt(parcel, End.REPLIED, reply)
     return transaction

@@ -10,7 +10,7 @@ from typing import Final
 
 #: Held whatever the pace: the one in flight and the next.
 LEAST: Final = 2
-#: Held at most: two batches of the signing threads.
+#: Held at most: two batches of what signs.
 MOST: Final = 16
 #: One batch: a hop to a thread costs more than a hash.
 BATCH: Final = 8

@@ -4,7 +4,6 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
@@ -30,6 +29,7 @@ from mailwright.mta.courier import Courier
 from mailwright.mta.dialing import Dialer, DialSettings
 from mailwright.mta.smtp.client import Timeouts
 from mailwright.mta.tls import RecentTlsFailures, TlsContexts, load_contexts
+from mailwright.mta.workers.threads import ThreadWorkers
 from mailwright.reply import Origin, Phase, Reply, local_reply
 from mailwright.resolver import AddressAnswer, Answer, MxAnswer, Outcome, TxtAnswer
 from mailwright.site import Hop, Pipelining, Profile, Site, TlsDemand
@@ -135,7 +135,6 @@ class Post:
     settings: DialSettings = field(
         default_factory=lambda: DialSettings(connect_s=5, tls_s=5, tick_s=0.02)
     )
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2))
     allowed: tuple[object, ...] = LOOPBACK
     is_stopped: bool = False
 
@@ -150,7 +149,8 @@ class Post:
             password={7: "secret"}.get,
             settings=self.settings,
         )
-        return Courier(dialer, self.preparer, clock, self.pool, lambda: self.is_stopped)
+        workers = ThreadWorkers(self.preparer, 2)
+        return Courier(dialer, workers, clock, lambda: self.is_stopped)
 
 
 def site(
