@@ -32,6 +32,7 @@ Subject = NewType("Subject", bytes)
 NODE_BITS: Final = 10
 COUNTER_BITS: Final = 53
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_TWO_DIGITS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
 _VALUE: Final = {char: value for value, char in enumerate(_ALPHABET)}
 _PUBLIC: Final = re.compile(r"([a-z]{3})_([0-9]{8})_([0-9a-hjkmnp-tv-z]{13})")
 
@@ -56,11 +57,26 @@ class PublicId:
 
 def format_public(kind: Kind, accepted_at: datetime, number: int) -> str:
     """Return the string by which clients know ``number``, accepted at ``accepted_at``."""
-    digits = []
-    for _ in range(13):
-        digits.append(_ALPHABET[number & 31])
-        number >>= 5
-    return f"{kind}_{accepted_at.astimezone(UTC):%Y%m%d}_{''.join(reversed(digits))}"
+    return public_prefix(kind, accepted_at) + public_digits(number)
+
+
+def public_prefix(kind: Kind, accepted_at: datetime) -> str:
+    """Return what the public ids of a kind and a day begin with."""
+    return f"{kind}_{accepted_at.astimezone(UTC):%Y%m%d}_"
+
+
+def public_digits(number: int) -> str:
+    """Return what tells the public ids of a kind and a day apart."""
+    two = _TWO_DIGITS
+    return (
+        two[number >> 60]
+        + two[number >> 50 & 1023]
+        + two[number >> 40 & 1023]
+        + two[number >> 30 & 1023]
+        + two[number >> 20 & 1023]
+        + two[number >> 10 & 1023]
+        + two[number & 1023]
+    )[1:]
 
 
 def parse_public(text: str, kind: Kind) -> PublicId | None:

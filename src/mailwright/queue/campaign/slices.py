@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite speaks it 
 from mailwright.clock import to_micros
 from mailwright.events.log import write_events
 from mailwright.events.types import EventType
-from mailwright.ids import Kind, format_public
+from mailwright.ids import Kind, public_digits, public_prefix
 from mailwright.queue.campaign.job import Campaign, JobState
 from mailwright.queue.campaign.ports import Reject, StagedRow
 from mailwright.queue.campaign.tables import (
@@ -192,6 +192,7 @@ def _statements(part: Slice) -> tuple[Statement, ...]:
     at = to_micros(part.sealed_at)
     tags = to_json(campaign.tags)
     domain, sealed_at = part.from_domain, part.sealed_at
+    prefix = f"<{public_prefix(Kind.MESSAGE, sealed_at)}"
     head = (
         *(campaign.tenant, campaign.credential, campaign.stream, campaign.id),
         *(campaign.content, at, campaign.reverse_path, campaign.sending_domain),
@@ -200,7 +201,7 @@ def _statements(part: Slice) -> tuple[Statement, ...]:
         (
             each.message,
             *head,
-            f"<{format_public(Kind.MESSAGE, sealed_at, each.message)}@{domain}>",
+            f"{prefix}{public_digits(each.message)}@{domain}>",
             part.content_octets,
             tags,
             each.row.metadata,

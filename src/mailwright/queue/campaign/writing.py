@@ -99,8 +99,7 @@ class Writing:
             some = rows[start : start + SLICE]
             to = some[-1].position
             seeds = self._seeds(campaign, after, to, total)
-            placed = [self._placed(campaign, sealed_at, row) for row in some]
-            placed += [self._placed(campaign, sealed_at, row) for row in seeds]
+            placed = list(self._placed(campaign, sealed_at, [*some, *seeds]))
             for each in placed:
                 each.line.accepting += 1
             parts.append(
@@ -121,22 +120,27 @@ class Writing:
         return parts
 
     def _placed(
-        self, campaign: Campaign, sealed_at: datetime, row: StagedRow
-    ) -> Placed:
-        key = LineKey(
-            campaign.tenant,
-            campaign.id,
-            campaign.stream,
-            campaign.sending_domain,
-            campaign.credential,
-            self._stream.stream_class,
-            row.domain,
-            campaign.pool or self._stream.pool,
-            row.timezone,
-        )
-        line = self._ports.lines.line_for(key, sealed_at)
-        take = self._ports.next_id
-        return Placed(row, take(), take(), line, isinstance(row, SeedRow))
+        self, campaign: Campaign, sealed_at: datetime, rows: Sequence[StagedRow]
+    ) -> Iterator[Placed]:
+        """Give ids and lines; rows of one line stand together, so few are looked up."""
+        take, line = self._ports.next_id, None
+        domain = timezone = ""
+        for row in rows:
+            if line is None or row.domain != domain or row.timezone != timezone:
+                domain, timezone = row.domain, row.timezone
+                key = LineKey(
+                    campaign.tenant,
+                    campaign.id,
+                    campaign.stream,
+                    campaign.sending_domain,
+                    campaign.credential,
+                    self._stream.stream_class,
+                    domain,
+                    campaign.pool or self._stream.pool,
+                    timezone,
+                )
+                line = self._ports.lines.line_for(key, sealed_at)
+            yield Placed(row, take(), take(), line, isinstance(row, SeedRow))
 
     def _seeds(
         self, campaign: Campaign, after: int, to: int, total: int

@@ -1,0 +1,116 @@
+"""Campaigns of a node, put together: made here, loaded and run by the lifecycle."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import date, timedelta
+
+from mailwright.accounts.directory import Directory, Stream, StreamClass
+from mailwright.bounce import suppression
+from mailwright.clock import Clock
+from mailwright.ids import CampaignId, StreamId, Subject
+from mailwright.queue.book import LineBook
+from mailwright.queue.campaign.book import CampaignBook, load_campaigns
+from mailwright.queue.campaign.jobs import JobPorts, Jobs
+from mailwright.queue.campaign.ports import SealingPorts, Staging
+from mailwright.queue.campaign.progress import Progress
+from mailwright.queue.campaign.sealing import Sealing
+from mailwright.queue.campaign.storing import StoredContents
+from mailwright.queue.campaign.suppressed import suppressed_query
+from mailwright.queue.campaign.templates import Templates
+from mailwright.queue.intake import IntakeSettings
+from mailwright.queue.tally import Tally
+from mailwright.store.bodies import BodyStore
+from mailwright.store.store import Store
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Campaigns:
+    """The parts of a node that know campaigns.
+
+    Attributes:
+        book: those that are not over; filled by :meth:`load`.
+        staging: where uploads lie.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        lines: LineBook,
+        bodies: BodyStore,
+        staging: Staging,
+        subject_of: Callable[[str], Subject],
+        directory: Callable[[], Directory],
+        settings: IntakeSettings,
+        tally: Tally,
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._settings = settings
+        self.book = CampaignBook()
+        self.staging = staging
+        self.progress = Progress(store, self.book, clock)
+
+        def write_file(day: date, number: int, body: bytes) -> str:
+            return bodies.write(day, number, [body])
+
+        self.contents = StoredContents(store, write_file, bodies.read)
+        self.sealing = Sealing(
+            SealingPorts(
+                store=store,
+                next_id=store.ids.take,
+                clock=clock,
+                lines=lines,
+                campaigns=self.book,
+                staging=staging,
+                suppressed=suppressed_query(suppression),
+                subject_of=subject_of,
+                directory=directory,
+                lifetime_micros=lambda stream: self._lifetime(stream) // _MICROSECOND,
+                tally=tally,
+            )
+        )
+        self.jobs = Jobs(
+            JobPorts(
+                store=store,
+                next_id=store.ids.take,
+                clock=clock,
+                book=self.book,
+                contents=self.contents,
+                rates=self.progress,
+                lifetime=self._lifetime_of,
+                on_sealing=self.sealing.begin,
+            )
+        )
+        self.templates = Templates(store, store.ids.take, clock, self.contents)
+
+    def apply(self, settings: IntakeSettings) -> None:
+        """Take over new times; they act on what starts from now on."""
+        self._settings = settings
+
+    async def load(self) -> None:
+        """Read those that are not over.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+        await load_campaigns(self._store, self.book)
+        for campaign in self.book:
+            self.sealing.begin(CampaignId(campaign.id))
+
+    async def run(self) -> None:
+        """Seal and watch, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.sealing.run(), name="sealing")
+            tasks.create_task(self.progress.run(), name="progress of campaigns")
+
+    def _lifetime_of(self, stream: StreamId) -> timedelta:
+        found = self._directory().streams.get(stream)
+        return self._settings.expires_bulk if found is None else self._lifetime(found)
+
+    def _lifetime(self, stream: Stream) -> timedelta:
+        if stream.stream_class is StreamClass.TRANSACTIONAL:
+            return self._settings.expires_transactional
+        return self._settings.expires_bulk
