@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "export": "settings:export_command",
     "settings": "settings:settings_app",
     "queue": "queue:queue_app",
+    "campaign": "campaign:campaign_app",
     "suppression": "suppression:suppression_app",
     "explain": "explain:explain_command",
     "stop-all": "stop:stop_all_command",

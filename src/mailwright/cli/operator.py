@@ -77,6 +77,7 @@ class OperatorDoor:
         *,
         params: Mapping[str, str | int | bool] | None = None,
         body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Return what a request answers, from JSON; ``None`` for an empty answer.
 
@@ -86,7 +87,7 @@ class OperatorDoor:
         """
         try:
             response = await self._client.request(
-                method, path, params=params, json=body
+                method, path, params=params, json=body, headers=headers
             )
         except httpx.HTTPError as error:
             name = type(error).__name__

@@ -6,17 +6,17 @@ is given: a key acts for its tenant, the door for the operator.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import httpx
 import typer
 
 from mailwright.cli.failures import CommandError, command_errors
-from mailwright.cli.operator import OperatorDoor, run_operation
+from mailwright.cli.operator import OperatorDoor, refused, run_operation
 from mailwright.config.loading import load_node
 
 _T = TypeVar("_T")
@@ -80,7 +80,7 @@ class Reach:
             return run_operation(self.settings, work)
         return self.run_api(work)
 
-    def run_api(self, work: Callable[[OperatorDoor], Awaitable[_T]]) -> _T:
+    def run_api(self, work: Callable[["ApiDoor"], Awaitable[_T]]) -> _T:
         """Run ``work`` with the API; as :meth:`run_any` otherwise."""
 
         async def opened() -> _T:
@@ -120,8 +120,53 @@ class Reach:
         return self.key
 
 
+class ApiDoor(OperatorDoor):
+    """Asks the API; takes and gives streams too."""
+
+    async def put(
+        self,
+        path: str,
+        content: bytes,
+        *,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+    ) -> Any:
+        """Return what an upload answers, from JSON.
+
+        Raises:
+            RefusedError: the node refused it.
+            httpx.TransportError: the connection ended; some of it may have arrived.
+        """
+        response = await self._client.put(
+            path, params=params, content=content, headers=headers
+        )
+        if response.is_success:
+            return response.json()
+        raise refused(response)
+
+    async def read(
+        self, path: str, *, params: Mapping[str, str | int]
+    ) -> AsyncIterator[bytes]:
+        """Yield what a question answers, as it comes.
+
+        Raises:
+            RefusedError: the node refused it.
+            CommandError: the answer broke off.
+        """
+        try:
+            async with self._client.stream("GET", path, params=params) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise refused(response)
+                async for piece in response.aiter_bytes():
+                    yield piece
+        except httpx.HTTPError as error:
+            name = type(error).__name__
+            raise CommandError(f"the answer broke off ({name})") from error
+
+
 @asynccontextmanager
-async def _api(url: str, key: str) -> AsyncIterator[OperatorDoor]:
+async def _api(url: str, key: str) -> AsyncIterator[ApiDoor]:
     timeout = httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_S)
     headers = {"Authorization": f"Bearer {key}"}
     # A proxy of the environment leads away from this machine, never to it.
@@ -129,4 +174,4 @@ async def _api(url: str, key: str) -> AsyncIterator[OperatorDoor]:
     async with httpx.AsyncClient(
         base_url=url, headers=headers, timeout=timeout, trust_env=not is_here
     ) as client:
-        yield OperatorDoor(client)
+        yield ApiDoor(client)

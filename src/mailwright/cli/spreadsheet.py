@@ -220,7 +220,9 @@ def records(file: BinaryIO, dialect: Dialect) -> Iterator[Record]:
             f"is not {dialect.encoding}; name the right --encoding", line, column
         ) from error
     finally:
-        text.detach()
+        # Whoever left off reading may have closed it.
+        if not file.closed:
+            text.detach()
 
 
 def _records(text: TextIO, dialect: Dialect) -> Iterator[Record]:
