@@ -8,6 +8,19 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from mailwright import __version__
+from mailwright.api.campaigns.asking import Door, by_operator
+from mailwright.api.campaigns.asking import by_key as campaigns_by_key
+from mailwright.api.campaigns.ports import CampaignPorts
+from mailwright.api.campaigns.recipients import recipients_router
+from mailwright.api.campaigns.rendering import rendering_router
+from mailwright.api.campaigns.routes import campaigns_router
+from mailwright.api.campaigns.schemas import (
+    CampaignIn,
+    ChangeIn,
+    PreviewIn,
+    TemplateIn,
+    TestIn,
+)
 from mailwright.api.clock import clock_router
 from mailwright.api.credentials import credentials_router
 from mailwright.api.documentation import documentation_router
@@ -25,6 +38,7 @@ from mailwright.api.sending_domains import sending_domains_router
 from mailwright.api.settings import SettingsIn, settings_router
 from mailwright.api.stopping import stopping_router
 from mailwright.api.suppressions import SuppressionsIn, suppressions_router
+from mailwright.api.templates import templates_router
 
 _DESCRIPTION: Final = """
 Submit messages, see what became of them, read events.
@@ -34,8 +48,21 @@ Send `Authorization: Bearer mw_…` with a key from `mailwright key create`. Err
 """
 
 
-def create_app(ports: ApiPorts) -> FastAPI:
-    """Return the API over ``ports``."""
+#: Bodies that we read by ourselves.
+_BODIES: Final = (
+    MessageIn,
+    SettingsIn,
+    SuppressionsIn,
+    CampaignIn,
+    ChangeIn,
+    PreviewIn,
+    TemplateIn,
+    TestIn,
+)
+
+
+def create_app(ports: ApiPorts, campaigns: CampaignPorts | None = None) -> FastAPI:
+    """Return the API over ``ports``; without ``campaigns`` there are none."""
     app = FastAPI(
         title="mailwright",
         version=__version__,
@@ -54,13 +81,20 @@ def create_app(ports: ApiPorts) -> FastAPI:
         app.include_router(queue_router(ports.operating.queue, as_manager(ports)))
         app.include_router(lanes_router(ports.operating.queue, by_key(ports)))
         app.include_router(suppressions_router(ports.operating, as_manager(ports)))
+    if campaigns is not None:
+        _add_campaigns(app, campaigns, campaigns_by_key(ports))
     app.include_router(metrics_router(ports.metrics))
     app.include_router(documentation_router(lambda: _openapi(app)))
     return app
 
 
-def create_operator_app(ports: OperatorPorts) -> FastAPI:
-    """Return the routes for operators alone, for the Unix socket."""
+def create_operator_app(
+    ports: OperatorPorts, campaigns: CampaignPorts | None = None
+) -> FastAPI:
+    """Return the routes for operators alone, for the Unix socket.
+
+    There are ``campaigns`` while a node runs.
+    """
     app = FastAPI(
         docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
@@ -69,7 +103,16 @@ def create_operator_app(ports: OperatorPorts) -> FastAPI:
     app.include_router(queue_router(ports.queue, as_operator(by_peer())))
     app.include_router(lanes_router(ports.queue, by_peer()))
     app.include_router(suppressions_router(ports, as_operator(by_peer())))
+    if campaigns is not None:
+        _add_campaigns(app, campaigns, by_operator(campaigns.directory))
     return app
+
+
+def _add_campaigns(app: FastAPI, ports: CampaignPorts, who: Door) -> None:
+    app.include_router(campaigns_router(ports, who))
+    app.include_router(recipients_router(ports, who))
+    app.include_router(rendering_router(ports, who))
+    app.include_router(templates_router(ports, who))
 
 
 def _add_operator_routes(
@@ -95,11 +138,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     _, schemas = models_json_schema(
-        [
-            (MessageIn, "validation"),
-            (SettingsIn, "validation"),
-            (SuppressionsIn, "validation"),
-        ],
+        [(model, "validation") for model in _BODIES],
         ref_template="#/components/schemas/{model}",
     )
     components = document["components"]["schemas"]
