@@ -11,9 +11,10 @@ from mailwright.ids import CampaignId, StreamId, Subject
 from mailwright.queue.book import LineBook
 from mailwright.queue.campaign.book import CampaignBook, load_campaigns
 from mailwright.queue.campaign.jobs import JobPorts, Jobs
-from mailwright.queue.campaign.ports import SealingPorts, Staging
+from mailwright.queue.campaign.ports import SealingPorts
 from mailwright.queue.campaign.progress import Progress
 from mailwright.queue.campaign.sealing import Sealing
+from mailwright.queue.campaign.staging import StagingArea
 from mailwright.queue.campaign.storing import StoredContents
 from mailwright.queue.campaign.suppressed import suppressed_query
 from mailwright.queue.campaign.templates import Templates
@@ -30,6 +31,8 @@ class Campaigns:
 
     Attributes:
         book: those that are not over; filled by :meth:`load`.
+        contents: of campaigns and templates.
+        progress: their rates.
         staging: where uploads lie.
     """
 
@@ -40,7 +43,8 @@ class Campaigns:
         clock: Clock,
         lines: LineBook,
         bodies: BodyStore,
-        staging: Staging,
+        book: CampaignBook,
+        staging: StagingArea,
         subject_of: Callable[[str], Subject],
         directory: Callable[[], Directory],
         settings: IntakeSettings,
@@ -49,7 +53,7 @@ class Campaigns:
         self._store = store
         self._directory = directory
         self._settings = settings
-        self.book = CampaignBook()
+        self.book = book
         self.staging = staging
         self.progress = Progress(store, self.book, clock)
 

@@ -103,6 +103,7 @@ async def _recover(node: Node) -> None:
             "the clock was ahead: %d deliveries wait less for their retry", brought
         )
     await load_lines(store, node.book)
+    await node.campaigns.load()
     await node.out.operations.load()
     await node.operating.load(store, node.clock.now())
     await node.out.tls_memory.load(node.clock.now())
@@ -170,6 +171,7 @@ async def run_node(
             tasks.create_task(node.operating.run(), name="operating"),
             tasks.create_task(node.out.operations.run(), name="operations"),
             tasks.create_task(node.out.expiry.run(), name="expiry"),
+            tasks.create_task(node.campaigns.run(), name="campaigns"),
             tasks.create_task(watchdog.run(), name="watchdog"),
             tasks.create_task(_checking(node).run(), name="quick check"),
             tasks.create_task(

@@ -22,6 +22,7 @@ from mailwright.api.server import ApiServer
 from mailwright.bounce import dsn, suppression, verdict
 from mailwright.clock import Clock, ClockTrust
 from mailwright.config.node import NodeSettings
+from mailwright.daemon.campaigns import Campaigns
 from mailwright.daemon.event_reading import EventReading
 from mailwright.daemon.eventlog import EventFile, event_file_of
 from mailwright.daemon.metrics import NodeMetrics
@@ -58,6 +59,8 @@ from mailwright.mta.workers.pool import ProcessWorkers
 from mailwright.mta.workers.ready import Workers
 from mailwright.mta.workers.threads import ThreadWorkers
 from mailwright.queue.book import LineBook
+from mailwright.queue.campaign.book import CampaignBook
+from mailwright.queue.campaign.staging import StagingArea
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
 from mailwright.queue.expiry import Expiry
@@ -102,6 +105,7 @@ class Node:
     operating: Operating
     vitals: Vitals
     event_file: EventFile | None
+    campaigns: Campaigns
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,18 @@ def wire(
         quotas=quotas,
         reporter=out.reporter,
     )
+    campaigns = Campaigns(
+        store=store,
+        clock=clock,
+        lines=book,
+        bodies=bodies,
+        book=CampaignBook(),
+        staging=StagingArea(settings.state_dir / "staging", clock),
+        subject_of=state.settings.keys.subject_key.subject,
+        directory=state.settings.directory,
+        settings=intake_settings(settings),
+        tally=out.tally,
+    )
     queue = QueueDoor(
         out.operations,
         state.settings.directory,
@@ -239,6 +255,7 @@ def wire(
         operating,
         vitals,
         event_file,
+        campaigns,
     )
 
 
@@ -508,3 +525,4 @@ def apply(node: Node, settings: NodeSettings) -> None:
     out.settlement.apply(SettlementSettings(settings.delivery.ambiguous_retry))
     out.reporter.apply(report_settings(settings))
     node.intake.apply(intake_settings(settings))
+    node.campaigns.apply(intake_settings(settings))

@@ -22,6 +22,7 @@ from typing import Final
 from mailwright.clock import to_micros
 from mailwright.errors import MailwrightError
 from mailwright.ids import CampaignId
+from mailwright.queue.campaign.chunk_file import StagingDamagedError
 from mailwright.queue.campaign.job import Campaign, Doing, JobState
 from mailwright.queue.campaign.ports import Prepared, SealingPorts
 from mailwright.queue.campaign.slices import REJECTS_SLICE, rejects_unit
@@ -40,6 +41,13 @@ AGAIN_S: Final = 2.0
 
 class StoppedError(MailwrightError):
     """The node stops; the next start goes on."""
+
+
+class UploadsLostError(MailwrightError):
+    """Only a part has deliveries, and the rest of what was uploaded is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("what was uploaded is not there any more")
 
 
 class Sealing:
@@ -80,6 +88,9 @@ class Sealing:
             await self.seal(campaign)
         except StoppedError:
             return True
+        except StagingDamagedError as error:
+            logger.exception("campaign %d cannot be sealed", campaign)
+            return await self._fail(campaign, str(error))
         except StoreError as error:
             logger.warning("the seal of campaign %d waits: %s", campaign, error)
             return False
@@ -113,6 +124,8 @@ class Sealing:
         prepared = await asyncio.to_thread(self._prepare, campaign, self._loop())
         if campaign.sealed_at is None:
             await self._begin(campaign, prepared.row_count)
+        elif campaign.row_count != prepared.row_count:
+            raise UploadsLostError  # a restored database, and not what lay beside it
         await self._write_rejects(ident, prepared)
         octets = await read_size(self._store, campaign.content)
         await Writing(self._ports, ident, stream, prepared, octets).run()
