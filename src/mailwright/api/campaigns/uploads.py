@@ -205,7 +205,20 @@ class Uploads:
             except RowsError as error:
                 raise _rows_problem(error) from error
             except ChunkConflictError as error:
-                raise _conflict(error) from error
+                raise await self._conflict(campaign, upload, error) from error
+
+    async def _conflict(
+        self, campaign: CampaignId, upload: Upload, error: ChunkConflictError
+    ) -> ProblemError:
+        known = await self.chunk(campaign, upload.key)
+        done = 0 if known is None else known.rows_done
+        if upload.continues_at in {None, done}:
+            return ProblemError(Kind.CHUNK_REUSED, str(error), headers=_CLOSE)
+        return ProblemError(
+            Kind.POSITION,
+            f"{done} rows are done",
+            headers={ROWS_DONE_HEADER: str(done), **_CLOSE},
+        )
 
     @asynccontextmanager
     async def _opened(
@@ -233,22 +246,25 @@ class Uploads:
         block = bytearray()
         feeding: asyncio.Future[None] | None = None
         try:
-            async for piece in pieces:
-                block += piece
-                if len(block) < self._limits.block_octets:
-                    continue
+            try:
+                async for piece in pieces:
+                    block += piece
+                    if len(block) < self._limits.block_octets:
+                        continue
+                    if feeding is not None:
+                        await asyncio.shield(feeding)
+                    octets, block = bytes(block), bytearray()
+                    feeding = self._begun(partial(writer.feed, octets))
+            finally:
+                # Also of a body that breaks off: what came of it is kept.
                 if feeding is not None:
                     await asyncio.shield(feeding)
-                octets, block = bytes(block), bytearray()
-                feeding = self._begun(partial(writer.feed, octets))
-            if feeding is not None:
-                await asyncio.shield(feeding)
-            if block:
-                feeding = self._begun(partial(writer.feed, bytes(block)))
-                await asyncio.shield(feeding)
+                if block:
+                    feeding = self._begun(partial(writer.feed, bytes(block)))
+                    await asyncio.shield(feeding)
         finally:
             if feeding is not None:
-                # One thread at a time uses a writer, also when we break off here.
+                # One thread at a time uses a writer, also when we are cancelled here.
                 await asyncio.wait([feeding])
 
     async def _pieces(self, request: Request) -> AsyncIterator[bytes]:
@@ -295,7 +311,3 @@ def _rows_problem(error: RowsError) -> ProblemError:
         errors=[FieldError("", error.reason, error.line, error.column)],
         headers=_CLOSE,
     )
-
-
-def _conflict(error: ChunkConflictError) -> ProblemError:
-    return ProblemError(Kind.CHUNK_REUSED, str(error), headers=_CLOSE)
