@@ -26,7 +26,7 @@ demo: $(VENV)/.runtime ## a whole node against a captive internet, with real-loo
 
 test: check peers ## everything: style, types, imports, all tests
 	$(BIN)/pytest -q -n 2 -m "not scenario"
-	$(BIN)/pytest -q -n 3 -m "scenario and not alone"
+	$(BIN)/pytest -q -n 4 --dist worksteal -m "scenario and not alone"
 	$(BIN)/pytest -q -m "scenario and alone"
 
 bench-scale: $(VENV)/.runtime ## a million queued, 40 000 domains: memory, restart, pulls

@@ -11,7 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import trustme
+
+from fakes.privileges import missing
 
 START_S = 240.0
 #: What its certificates are for.
@@ -150,6 +153,7 @@ async def running_postfix(
         certificate: for TLS; one that nobody trusts if there is none.
         logins: passwords by name; with them it serves nobody without AUTH.
     """
+    _need_users()
     port = free_port()
     if logins is not None:
         more = _SASL + more
@@ -218,6 +222,7 @@ class Sink:
 @asynccontextmanager
 async def running_sink(folder: Path) -> AsyncIterator[Sink]:
     """Run ``smtp-sink``, which takes everything."""
+    _need_users()
     _make_folder(folder)
     port = free_port()
     process = await asyncio.create_subprocess_exec(
@@ -230,6 +235,11 @@ async def running_sink(folder: Path) -> AsyncIterator[Sink]:
     finally:
         process.terminate()
         await process.wait()
+
+
+def _need_users() -> None:
+    if why := missing("users"):
+        pytest.skip(f"needs {why}")
 
 
 def _write_instance(folder: Path, port: int, more: str) -> Path:

@@ -17,6 +17,7 @@ from typing import Final
 #: For a thousand connections, from a process that has both ends.
 FILES: Final = 4096
 _WITHIN_S: Final = 120
+_GIVEN: Final = "d=$(mktemp -d) && { chown 65534 $d; s=$?; rm -r $d; [ $s = 0 ]; }"
 _NOBODY: Final = "setpriv --reuid=65534 --regid=65534 --clear-groups"
 _CONFINED: Final = (
     "mount --make-rprivate / && mount -t tmpfs none /mnt"
@@ -90,8 +91,8 @@ def _confinement() -> str:
 
 
 def _users() -> str:
-    said = _said(f"{_NOBODY} true")
-    return said and f"to become another user: {said}"
+    said = _said(f"{_NOBODY} true") or _said(_GIVEN)
+    return said and f"to be other users, and to give them files: {said}"
 
 
 def _files() -> str:

@@ -30,8 +30,6 @@ from mailwright.sandbox.internet import Internet, SandboxDomain
 pytestmark = pytest.mark.scenario
 
 DEADLINE_S = 240.0
-#: What a stop promises: after it, only what is on the wire goes on.
-STOPS_WITHIN_S = 2.0
 #: A node that would send has sent long before.
 SENDS_WITHIN_S = 3.0
 HELD = (*SERVE, "--held")

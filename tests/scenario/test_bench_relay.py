@@ -60,6 +60,7 @@ def sink(place: Path) -> Iterator[Sink]:
         yield running
 
 
+@pytest.mark.needs("users")
 def test_the_short_form_says_all_and_leaves_nothing(place: Path) -> None:
     done = subprocess.run(
         [
@@ -92,6 +93,7 @@ def test_a_sink_that_loses_is_caught(place: Path) -> None:
             measure(direct, losing, LOAD, record=None, timeout_s=20)
 
 
+@pytest.mark.needs("users")
 def test_a_relay_that_does_not_sign_is_caught(
     place: Path, record: bytes, sink: Sink
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_relay_that_does_not_sign_is_caught(
         assert measure(relay, sink, LOAD, record=None).messages == LOAD.messages
 
 
+@pytest.mark.needs("users")
 def test_a_relay_that_signs_with_another_key_is_caught(
     place: Path, record: bytes, sink: Sink
 ) -> None:

@@ -14,8 +14,6 @@ pytestmark = pytest.mark.scenario
 
 #: ``test_kill`` and the tests of hostile clients and receivers have these.
 _ELSEWHERE = {"kill-busy", *hostile.ROWS}
-#: These measure times.
-_ALONE = {"full-blocks", "full-inodes", "slow-disk"}
 _NEEDS = {
     "power-busy": "loops",
     "power-idle": "loops",
@@ -29,14 +27,15 @@ _NEEDS = {
 }
 
 
-def _marks(name: str) -> list[pytest.MarkDecorator]:
-    marks = [pytest.mark.alone] if name in _ALONE else []
-    return [*marks, pytest.mark.needs(*filter(None, [_NEEDS.get(name)]))]
-
-
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=_marks(name)) for name in ROWS if name not in _ELSEWHERE],
+    [
+        pytest.param(
+            name, marks=[pytest.mark.needs(_NEEDS[name])] if name in _NEEDS else []
+        )
+        for name in ROWS
+        if name not in _ELSEWHERE
+    ],
 )
 def test_a_fault_costs_nothing_that_was_acknowledged(
     name: str, tmp_path: Path, publish: Callable[[str], None]

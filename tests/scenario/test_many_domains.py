@@ -16,7 +16,7 @@ import many_domains
 import scale
 from fakes.slowness import allowed_cpu
 
-pytestmark = [pytest.mark.scenario, pytest.mark.alone]
+pytestmark = pytest.mark.scenario
 
 DOMAINS = 1_500
 WITHIN_S = 1200.0

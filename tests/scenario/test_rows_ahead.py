@@ -23,7 +23,7 @@ from mailwright.store.store import Store
 from pulls import Times, percentile, time_pull
 from standing_load import Queued, StandingLoad
 
-pytestmark = [pytest.mark.scenario, pytest.mark.alone]
+pytestmark = pytest.mark.scenario
 
 AHEAD = 500_000
 OTHERS = 40
