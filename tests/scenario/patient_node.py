@@ -6,9 +6,9 @@ Everything else of it is the node as it is: ``patient_node.py FILE`` runs ``serv
 import sys
 
 from mailwright.cli.main import main
-from mailwright.queue import scheduler
+from mailwright.queue import connections
 
-assert scheduler.STUCK_S < 60
-scheduler.STUCK_S = 1e9
+assert connections.STUCK_S < 60
+connections.STUCK_S = 1e9
 sys.argv.insert(1, "serve")
 main()
