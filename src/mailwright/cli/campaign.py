@@ -1,7 +1,9 @@
 """``mailwright campaign``: create a job, upload its recipients, start it, follow it.
 
 The commands talk to the API with a key of the tenant (``--url`` and ``--key``, or
-``MAILWRIGHT_URL`` and ``MAILWRIGHT_API_KEY``; ``--settings`` in place of the URL).
+``MAILWRIGHT_URL`` and ``MAILWRIGHT_API_KEY``; ``--settings`` in place of the URL). An
+operator needs no key: ``--settings`` alone leads to the operator's door, and
+``--credential`` says as whom it is done.
 
 They exit with 0 when it is done, 1 when it is refused or the node does not answer, 2 when
 the command line or a file is wrong; ``status --follow`` with 3 when the campaign ended
@@ -30,7 +32,7 @@ from mailwright.cli.failures import CommandError
 from mailwright.cli.operator import JsonOption, OperatorDoor
 from mailwright.cli.option_groups import with_groups
 from mailwright.cli.progress import Report, bar
-from mailwright.cli.reaching import ApiDoor, Reach
+from mailwright.cli.reaching import ApiDoor, TenantReach
 
 campaign_app = typer.Typer(
     help="Create campaigns, upload their recipients, run and follow them.",
@@ -49,7 +51,9 @@ campaign_app.command("test")(send_test_command)
 
 
 def _add_move(name: str, text: str) -> None:
-    def command(ident: IdArgument, reach: Reach, as_json: JsonOption = False) -> None:
+    def command(
+        ident: IdArgument, reach: TenantReach, as_json: JsonOption = False
+    ) -> None:
         path = path_of(ident, name)
         found = reach.run_api(lambda door: door.ask("POST", path))
         _show(found, as_json)
@@ -69,7 +73,7 @@ campaign_app.command("change")(change_command)
 @campaign_app.command("list")
 @with_groups
 def list_command(
-    reach: Reach,
+    reach: TenantReach,
     state: Annotated[
         str | None, typer.Option("--state", help="Only those in it, such as running.")
     ] = None,
@@ -95,7 +99,7 @@ def list_command(
 @with_groups
 def status_command(
     ident: IdArgument,
-    reach: Reach,
+    reach: TenantReach,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Until it does not go on by itself.")
     ] = False,
@@ -157,7 +161,7 @@ async def followed(
 @with_groups
 def results_command(
     ident: IdArgument,
-    reach: Reach,
+    reach: TenantReach,
     state: Annotated[
         str | None, typer.Option("--state", help="Only those, such as bounced.")
     ] = None,
@@ -180,7 +184,7 @@ def results_command(
 @with_groups
 def rejects_command(
     ident: IdArgument,
-    reach: Reach,
+    reach: TenantReach,
     form: Annotated[str, typer.Option("--format", help="csv or ndjson.")] = "csv",
     out: Annotated[
         Path | None, typer.Option("--out", help="A file instead of standard output.")
@@ -192,7 +196,7 @@ def rejects_command(
 
 
 def _export(
-    reach: Reach,
+    reach: TenantReach,
     path: str,
     params: Mapping[str, str],
     form: str,

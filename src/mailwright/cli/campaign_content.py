@@ -23,7 +23,7 @@ from mailwright.cli.job_file import (
 )
 from mailwright.cli.operator import JsonOption
 from mailwright.cli.option_groups import with_groups
-from mailwright.cli.reaching import Reach
+from mailwright.cli.reaching import TenantReach
 from mailwright.config.problems import printable
 
 #: Takes a limit away.
@@ -107,7 +107,7 @@ class When:
 
 @with_groups
 def create_command(
-    reach: Reach,
+    reach: TenantReach,
     said: Said,
     when: When,
     job: Annotated[
@@ -160,7 +160,7 @@ def create_command(
 @with_groups
 def change_command(
     ident: IdArgument,
-    reach: Reach,
+    reach: TenantReach,
     when: When,
     name: Annotated[str | None, typer.Option("--name")] = None,
     pool: Annotated[
@@ -213,7 +213,7 @@ class Recipient:
 @with_groups
 def preview_command(
     ident: IdArgument,
-    reach: Reach,
+    reach: TenantReach,
     recipient: Recipient,
     email: Annotated[
         str | None, typer.Option("--email", help="Address of the recipient.")
@@ -250,7 +250,7 @@ def preview_command(
 @with_groups
 def send_test_command(
     ident: IdArgument,
-    reach: Reach,
+    reach: TenantReach,
     recipient: Recipient,
     to: Annotated[
         list[str], typer.Option("--to", help="Address; may be given several times.")

@@ -25,7 +25,7 @@ from mailwright.cli.given_file import opened
 from mailwright.cli.operator import JsonOption, RefusedError
 from mailwright.cli.option_groups import with_groups
 from mailwright.cli.progress import Report, bar
-from mailwright.cli.reaching import ApiDoor, Reach
+from mailwright.cli.reaching import ApiDoor, TenantReach
 from mailwright.cli.spreadsheet import SpreadsheetError, find_dialect, records
 from mailwright.config.problems import printable
 
@@ -83,7 +83,7 @@ def upload_command(
         Path,
         typer.Argument(metavar="FILE", help="CSV or NDJSON; - is standard input."),
     ],
-    reach: Reach,
+    reach: TenantReach,
     written: Written,
     chunk_rows: Annotated[
         int, typer.Option("--chunk-rows", min=1, max=1_000_000, hidden=True)
@@ -141,7 +141,7 @@ def lines_of(
 
 
 def _uploaded(
-    reach: Reach, ident: str, file: BinaryIO, chunks: Iterator[RowChunk]
+    reach: TenantReach, ident: str, file: BinaryIO, chunks: Iterator[RowChunk]
 ) -> Uploaded:
     done = Uploaded()
     size = _size_of(file)

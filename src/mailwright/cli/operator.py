@@ -116,8 +116,8 @@ def run_operation(settings: Path, work: Callable[[OperatorDoor], Awaitable[_T]])
     """
 
     async def opened() -> _T:
-        async with _door(node) as door:
-            return await work(door)
+        async with operator_client(node) as client:
+            return await work(OperatorDoor(client))
 
     with command_errors():
         node = load_node(settings)
@@ -142,13 +142,19 @@ def ask_node(
 
 
 @asynccontextmanager
-async def _door(node: NodeSettings) -> AsyncIterator[OperatorDoor]:
+async def operator_client(node: NodeSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client for the operator's routes of ``node``, whether it runs or not.
+
+    Raises:
+        CommandError: it runs, and this user may not ask it.
+        MailwrightError: its database cannot be opened.
+    """
     path = node.state_dir / SOCKET_NAME
     if _is_answered(path):
         with reachable(path) as name:
             transport = httpx.AsyncHTTPTransport(uds=name)
             async with _client(transport) as client:
-                yield OperatorDoor(client)
+                yield client
         return
     clock = SystemClock()
     async with open_state(node, clock) as state:
@@ -162,7 +168,7 @@ async def _door(node: NodeSettings) -> AsyncIterator[OperatorDoor]:
         app = create_operator_app(offices.ports)
         peer = (f"{UID_PREFIX}{os.geteuid()}", 0)
         async with _client(httpx.ASGITransport(app, client=peer)) as client:
-            yield OperatorDoor(client)
+            yield client
 
 
 def _client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:

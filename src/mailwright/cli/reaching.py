@@ -7,16 +7,22 @@ is given: a key acts for its tenant, the door for the operator.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import httpx
 import typer
+from typing_extensions import override
 
 from mailwright.cli.failures import CommandError, command_errors
-from mailwright.cli.operator import OperatorDoor, refused, run_operation
+from mailwright.cli.operator import (
+    OperatorDoor,
+    operator_client,
+    refused,
+    run_operation,
+)
 from mailwright.config.loading import load_node
 
 _T = TypeVar("_T")
@@ -84,11 +90,14 @@ class Reach:
         """Run ``work`` with the API; as :meth:`run_any` otherwise."""
 
         async def opened() -> _T:
-            async with _api(self._base_url(), self._key()) as door:
-                return await work(door)
+            async with self._opened() as client:
+                return await work(ApiDoor(client))
 
         with command_errors():
             return asyncio.run(opened())
+
+    def _opened(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        return _api(self._base_url(), self._key())
 
     def _base_url(self) -> str:
         if self.url is not None:
@@ -118,6 +127,30 @@ class Reach:
                 "(see: mailwright key create)"
             )
         return self.key
+
+
+@dataclass(frozen=True, slots=True)
+class TenantReach(Reach):
+    """The way to what is always some tenant's.
+
+    Attributes:
+        credential: as whom an operator acts.
+    """
+
+    credential: Annotated[
+        str | None,
+        typer.Option(
+            "--credential",
+            help="For operators: as whose campaign, if there are several credentials.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+
+    @override
+    def _opened(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        if self.key is None and self.url is None and self.settings is not None:
+            return _as_operator(self.settings, self.credential)
+        return _api(self._base_url(), self._key())
 
 
 class ApiDoor(OperatorDoor):
@@ -166,7 +199,18 @@ class ApiDoor(OperatorDoor):
 
 
 @asynccontextmanager
-async def _api(url: str, key: str) -> AsyncIterator[ApiDoor]:
+async def _as_operator(
+    settings: Path, credential: str | None
+) -> AsyncIterator[httpx.AsyncClient]:
+    node = load_node(settings)
+    async with operator_client(node) as client:
+        if credential is not None:
+            client.params = client.params.set("credential", credential)
+        yield client
+
+
+@asynccontextmanager
+async def _api(url: str, key: str) -> AsyncIterator[httpx.AsyncClient]:
     timeout = httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_S)
     headers = {"Authorization": f"Bearer {key}"}
     # A proxy of the environment leads away from this machine, never to it.
@@ -174,4 +218,4 @@ async def _api(url: str, key: str) -> AsyncIterator[ApiDoor]:
     async with httpx.AsyncClient(
         base_url=url, headers=headers, timeout=timeout, trust_env=not is_here
     ) as client:
-        yield ApiDoor(client)
+        yield client
