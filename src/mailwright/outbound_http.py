@@ -140,8 +140,11 @@ class OutboundHttp:
         content: bytes = b"",
         headers: Mapping[str, str] | None = None,
         within_s: float,
+        clear_text_anywhere: bool = True,
     ) -> AsyncIterator[StreamedAnswer]:
         """Give the answer of ``url`` while its body comes.
+
+        Without ``clear_text_anywhere``, ``http://`` goes to allowed networks alone.
 
         Raises:
             OutboundHttpError: it may not be asked, or the answer broke off; also out of
@@ -153,7 +156,11 @@ class OutboundHttp:
         try:
             async with asyncio.timeout(within_s):
                 asked = httpx.URL(url)
-                response = await self._sent(method, asked, content, headers or {})
+                is_inside = asked.scheme == "http" and not clear_text_anywhere
+                addresses = await self._addresses(asked.host, is_inside=is_inside)
+                response = await self._sent(
+                    method, asked, addresses, content, headers or {}
+                )
                 try:
                     yield StreamedAnswer(
                         response.status_code,
@@ -168,11 +175,16 @@ class OutboundHttp:
             raise OutboundHttpError(_reason(error)) from error
 
     async def _sent(
-        self, method: str, url: httpx.URL, content: bytes, headers: Mapping[str, str]
+        self,
+        method: str,
+        url: httpx.URL,
+        addresses: Sequence[IPAddress],
+        content: bytes,
+        headers: Mapping[str, str],
     ) -> httpx.Response:
         """Return the response of the first address that can be connected to."""
         failure: httpx.HTTPError | None = None
-        for address in await self._addresses(url.host):
+        for address in addresses:
             request = self._client.build_request(
                 method,
                 # What is connected to is what was looked at: no second look-up.
@@ -189,7 +201,7 @@ class OutboundHttp:
                 failure = error
         raise failure or OutboundHttpError("the host has no address")
 
-    async def _addresses(self, host: str) -> Sequence[IPAddress]:
+    async def _addresses(self, host: str, *, is_inside: bool) -> Sequence[IPAddress]:
         try:
             found = [ip_address(host)]
         except ValueError:
@@ -204,6 +216,10 @@ class OutboundHttp:
         permitted = [one for one in found if is_permitted(one, allowed)]
         if not permitted:
             raise OutboundHttpError("the host's address is not globally routable")
+        if is_inside:
+            permitted = [one for one in permitted if any(one in net for net in allowed)]
+        if not permitted:
+            raise OutboundHttpError("needs https:// to be sent so far")
         return permitted[:_MAX_ADDRESSES]
 
     @property

@@ -80,6 +80,7 @@ name = "crm"
 stream = "news"
 sha256 = "{key_hash}"
 dsn = "none"
+{scopes}
 
 [[sending_domain]]
 tenant = "acme"
@@ -126,14 +127,17 @@ def write_node(
     routes: Sequence[Hop] = (),
     delivery: str = "",
     more: str = "",
+    scopes: Sequence[str] = (),
 ) -> Path:
     """Write a node's two files and its key into ``folder``; return the first one.
 
-    ``delivery`` is lines for that table, ``more`` are further tables.
+    ``delivery`` is lines for that table, ``more`` are further tables. ``scopes`` are those
+    of the API key; none are the usual ones.
     """
     (folder / "s1.pem").write_bytes(dkim_pem())
     key_hash = hashlib.sha256(API_KEY.encode()).hexdigest()
-    setup = _SETUP.format(key_hash=key_hash)
+    listed = f"scopes = {json.dumps([*scopes])}" if scopes else ""
+    setup = _SETUP.format(key_hash=key_hash, scopes=listed)
     for route in routes:
         setup += _ROUTE.format(
             domain=route.domain,

@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fakes.two_tenants import GONE, SCOPES, Ask, Side, message
+from fakes.two_tenants import GONE, NEVER, SCOPES, Ask, Side, message
 from mailwright.accounts.directory import Scope
 
 SEND, READ = frozenset({Scope.SEND}), frozenset({Scope.READ})
 OPERATE = frozenset({Scope.OPERATE})
 MANAGE = frozenset({Scope.MANAGE, Scope.OPERATE})
+#: What is a tenant's alone to manage.
+TENANTS = frozenset({Scope.MANAGE})
 #: Kinds of credentials of one tenant; the operator's beside them.
 KINDS = tuple(SCOPES)
 #: Parts of a selection that are names: there is no such one, or there is.
@@ -115,6 +117,7 @@ def controlled(name: str) -> Callable[[str], Ask]:
     return lambda value: raw(field=f"X-Mailwright-{name}: {value}\r\n")
 
 
+WEBHOOKS = "/v1/webhooks"
 SETTINGS, QUEUE = "/v1/settings", "/v1/queue"
 SUPPRESSIONS, ASKED = "/v1/suppressions", "asked@shared.example"
 ROUTES: Mapping[tuple[str, str], Case] = {
@@ -152,6 +155,64 @@ ROUTES: Mapping[tuple[str, str], Case] = {
         ],
         is_read=True,
     ),
+    ("GET", WEBHOOKS): Case(TENANTS, lambda side: get(WEBHOOKS), is_read=True),
+    ("POST", WEBHOOKS): Case(
+        TENANTS,
+        lambda side: Ask("POST", WEBHOOKS, json={"url": "ftp://hooks.example/"}),
+    ),
+    ("GET", f"{WEBHOOKS}/{{id}}"): Case(
+        TENANTS,
+        lambda side: get(f"{WEBHOOKS}/{side['webhook']}"),
+        [Probe("webhook", lambda value: get(f"{WEBHOOKS}/{value}"))],
+        is_read=True,
+    ),
+    ("PATCH", f"{WEBHOOKS}/{{id}}"): Case(
+        TENANTS,
+        lambda side: Ask("PATCH", f"{WEBHOOKS}/{side['webhook']}", json={}),
+        [
+            Probe(
+                "webhook",
+                lambda value: Ask(
+                    "PATCH", f"{WEBHOOKS}/{value}", json={"name": "another"}
+                ),
+            )
+        ],
+    ),
+    ("DELETE", f"{WEBHOOKS}/{{id}}"): Case(
+        TENANTS,
+        lambda side: Ask("DELETE", f"{WEBHOOKS}/{NEVER['webhook']}"),
+        [
+            Probe(
+                "webhook",
+                lambda value: Ask("DELETE", f"{WEBHOOKS}/{value}"),
+                # Deleted, it could not be asked for by the next case.
+                prove=lambda value: get(f"{WEBHOOKS}/{value}"),
+            )
+        ],
+    ),
+    **{
+        ("POST", f"{WEBHOOKS}/{{id}}/{what}"): Case(
+            TENANTS,
+            lambda side, what=what, body=body: Ask(
+                "POST", f"{WEBHOOKS}/{side['webhook']}/{what}", json=body
+            ),
+            [
+                Probe(
+                    "webhook",
+                    lambda value, what=what, body=body: Ask(
+                        "POST", f"{WEBHOOKS}/{value}/{what}", json=body
+                    ),
+                )
+            ],
+        )
+        for what, body in {
+            "pause": None,
+            "resume": None,
+            "replay": {"after": ""},
+            "secret": {},
+            "test": None,
+        }.items()
+    },
     ("GET", "/healthz"): Case(None, lambda side: get("/healthz"), is_read=True),
     ("GET", "/readyz"): Case(None, lambda side: get("/readyz"), is_read=True),
     ("GET", "/metrics"): Case(None, lambda side: get("/metrics")),

@@ -63,13 +63,16 @@ async def running_node(
     delivery: str = "",
     notifier: Notifier | None = None,
     settings: Path | None = None,
+    scopes: Sequence[str] = (),
 ) -> AsyncIterator[RunningNode]:
     """Write a node's files, unless ``settings`` names them, run it, and stop it."""
     stop = asyncio.Event()
     async with ScriptedReceiver(*behaviours) as receiver:
         if settings is None:
             hop = Hop(DOMAIN, f"127.0.0.1:{receiver.port}", "commands")
-            settings = write_node(folder, routes=[hop], more=more, delivery=delivery)
+            settings = write_node(
+                folder, routes=[hop], more=more, delivery=delivery, scopes=scopes
+            )
         async with (
             open_node(load_node(settings), SystemClock()) as node,
             asyncio.TaskGroup() as tasks,

@@ -227,6 +227,7 @@ NEVER = Side(
         ),
         "line": str((1 << COUNTER_BITS) + 900_004),
         "hold": str((1 << COUNTER_BITS) + 900_005),
+        "webhook": format_public(Kind.WEBHOOK, START, (1 << COUNTER_BITS) + 900_006),
     },
 )
 
@@ -386,6 +387,9 @@ async def _fill(world: World, side: Side) -> None:
         Ask("GET", "/v1/queue/lines", {"domain": "shared.example"}), crm
     )
     side.ids["line"] = found.json()["lines"][0]["id"]
+    # Nobody listens there; only what the node keeps of it is looked at.
+    hook = {"url": f"http://127.0.0.1:9/{side.tenant}", "name": f"{side.tenant}-hook"}
+    side.ids["webhook"] = (await post(hook, "/v1/webhooks"))["webhook"]["id"]
     page = (await world.ask(Ask("GET", "/v1/events", {"limit": "1"}), crm)).json()
     side.ids["event"] = page["events"][0]["id"]
     side.ids["cursor"] = page["next"]
@@ -406,10 +410,12 @@ async def _hold_everyones(world: World) -> None:
 
 
 #: Ids, cursors and Message-IDs count up over all tenants: their numbers say how much the
-#: node does, not who does it. Where two nodes are compared they are only told apart.
+#: node does, not who does it; secrets are random. Where two nodes are compared they are
+#: only told apart.
 _COUNTED = re.compile(
-    r"(?:msg|dlv)_[0-9]{8}_[0-9a-z]{13}"
+    r"(?:msg|dlv|whk)_[0-9]{8}_[0-9a-z]{13}"
     r"|evt_[0-9]+_[0-9]+"
+    r"|whsec_[A-Za-z0-9+/=]+"
     r"|sub_[0-9a-f]{32}"
     r'|(?<=")9[0-9]{15}(?=")'
     r'|(?<="next":")[A-Za-z0-9_-]{16,}(?=")'

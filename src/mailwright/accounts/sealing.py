@@ -45,6 +45,7 @@ class Purpose(StrEnum):
     SUBJECT = "subject"  # the key of subjects
     DKIM = "dkim"  # a private signing key, PKCS#8 DER
     SMARTHOST = "smarthost"  # the password of a route's login
+    WEBHOOK = "webhook"  # what signs an endpoint's batches; its id follows
 
 
 class NodeKeyError(MailwrightError):

@@ -39,6 +39,8 @@ from mailwright.api.settings import SettingsIn, settings_router
 from mailwright.api.stopping import stopping_router
 from mailwright.api.suppressions import SuppressionsIn, suppressions_router
 from mailwright.api.templates import templates_router
+from mailwright.api.webhooks.door import WebhookDoor
+from mailwright.api.webhooks.routes import WEBHOOK_BODIES, webhooks_router
 
 _DESCRIPTION: Final = """
 Submit messages, see what became of them, read events.
@@ -58,11 +60,19 @@ _BODIES: Final = (
     PreviewIn,
     TemplateIn,
     TestIn,
+    *WEBHOOK_BODIES,
 )
 
 
-def create_app(ports: ApiPorts, campaigns: CampaignPorts | None = None) -> FastAPI:
-    """Return the API over ``ports``; without ``campaigns`` there are none."""
+def create_app(
+    ports: ApiPorts,
+    campaigns: CampaignPorts | None = None,
+    webhooks: WebhookDoor | None = None,
+) -> FastAPI:
+    """Return the API over ``ports``.
+
+    Without ``campaigns`` or ``webhooks`` there are no routes of these.
+    """
     app = FastAPI(
         title="mailwright",
         version=__version__,
@@ -75,6 +85,8 @@ def create_app(ports: ApiPorts, campaigns: CampaignPorts | None = None) -> FastA
     add_handlers(app)
     app.include_router(messages_router(ports))
     app.include_router(events_router(ports))
+    if webhooks is not None:
+        app.include_router(webhooks_router(ports, webhooks))
     app.include_router(health_router(ports))
     if ports.operating is not None:
         _add_operator_routes(app, ports.operating, by_key(ports))

@@ -37,7 +37,7 @@ webhooks = Table(
     Column("name", Text, nullable=False),
     Column("url", Text, nullable=False),
     Column("types", Text, nullable=False),  # JSON list; empty: all
-    Column("campaign", Big),
+    Column("campaign", Text),  # public id; null: any, and none
     Column("secret", Blob, nullable=False),  # sealed with the node key
     Column("old_secret", Blob),  # likewise; signs too until old_secret_until
     Column("old_secret_until", Big),

@@ -149,7 +149,11 @@ class _NodeBooks:
             node.book,
             directory,
             node.clock,
-            EventReading(state.store, state.settings.keys.subject_key.subject),
+            EventReading(
+                state.store,
+                state.settings.keys.subject_key.subject,
+                state.settings.directory,
+            ),
         )
         [self._tenant] = (
             each.id for each in directory().tenants.values() if each.name == TENANT

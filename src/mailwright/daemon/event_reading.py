@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Protocol
 
+from mailwright.accounts.directory import Directory
 from mailwright.api.ports import EventFilter, EventPage, EventRecord
 from mailwright.clock import from_micros
 from mailwright.events.following import Condition, EventRows, Filter, read_after
@@ -19,6 +20,7 @@ from mailwright.ids import (
     CampaignId,
     Kind,
     MessageId,
+    SourceId,
     Subject,
     TenantId,
     format_public,
@@ -65,8 +67,8 @@ class Joined:
     labels: Mapping[int, tuple[list[str], dict[str, str]]] = field(default_factory=dict)
     campaigns: Mapping[int, Campaign] = field(default_factory=dict)
 
-    def record(self, event: Event) -> EventRecord:
-        """Return ``event`` as it is shown."""
+    def record(self, event: Event, directory: Directory) -> EventRecord:
+        """Return ``event`` as it is shown; sources by their names."""
         about = event.about
         accepted_at = datetime.combine(about.accepted_on, time(), UTC)
         campaign = self.campaigns.get(about.campaign or 0)
@@ -84,7 +86,7 @@ class Joined:
             format_public(Kind.MESSAGE, accepted_at, about.message),
             format_public(Kind.DELIVERY, accepted_at, about.delivery),
             self.recipients.get(about.delivery),
-            self._data(event),
+            _named(self._data(event), directory),
             None if campaign is None else campaign.public,
             tags,
             metadata,
@@ -96,6 +98,14 @@ class Joined:
         if kept is None or said == kept or said != masked(kept):
             return event.data
         return {**event.data, "text": kept}
+
+
+def _named(data: Mapping[str, object], directory: Directory) -> Mapping[str, object]:
+    number = data.get("source")
+    if not isinstance(number, int):
+        return data
+    source = directory.sources.get(SourceId(number))
+    return {**data, "source": "" if source is None else source.name}
 
 
 async def join(
@@ -153,10 +163,16 @@ async def recipients_of(
 class EventReading:
     """Reads the events of tenants."""
 
-    def __init__(self, store: DayRows, subject_of: Callable[[str], Subject]) -> None:
+    def __init__(
+        self,
+        store: DayRows,
+        subject_of: Callable[[str], Subject],
+        directory: Callable[[], Directory],
+    ) -> None:
         """``subject_of`` gives the subject of a canonical address."""
         self._store = store
         self._subject_of = subject_of
+        self._directory = directory
 
     def filter_of(self, tenant: TenantId, wanted: EventFilter) -> Filter:
         """Return what ``wanted`` is in the log."""
@@ -194,4 +210,5 @@ class EventReading:
     async def records(self, events: Sequence[Event]) -> Sequence[EventRecord]:
         """Return ``events`` as they are shown, in their order."""
         joined = await join(self._store, events, self._store.days())
-        return [joined.record(event) for event in events]
+        directory = self._directory()
+        return [joined.record(event, directory) for event in events]

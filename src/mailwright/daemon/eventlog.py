@@ -156,6 +156,11 @@ class EventFile:
         self._wake = threading.Event()
         self._ended = asyncio.Event()
 
+    @property
+    def cursor(self) -> str:
+        """All events before it are in the file."""
+        return self._cursor
+
     def statistics(self) -> EventFileState:
         """Return how it is doing."""
         return EventFileState(self._lines, self._is_failing)

@@ -27,6 +27,8 @@ from mailwright import __version__
 from mailwright.accounts.directory import Directory, StreamClass
 from mailwright.daemon.eventlog import EventFileState
 from mailwright.daemon.vitals import Vitals
+from mailwright.daemon.webhook_metrics import webhook_families
+from mailwright.daemon.webhooks import WebhooksState
 from mailwright.mta.submission.door import DoorCounts
 from mailwright.queue.line import Line
 from mailwright.queue.scheduler import SchedulerState
@@ -79,6 +81,7 @@ class Measured(Collector):
     refusals: Mapping[str, int]
     is_all_held: bool = False
     damaged: int = 0
+    webhooks: WebhooksState | None = None
 
     @override
     def collect(self) -> Iterator[Metric]:
@@ -89,6 +92,8 @@ class Measured(Collector):
         yield from self._doors()
         yield from self._store()
         yield from self._health()
+        if self.webhooks is not None:
+            yield from webhook_families(self.webhooks)
         yield from _process(self.started_at)
 
     def _events(self) -> Iterator[Metric]:

@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 #: For clients to finish their transaction, then for receivers to answer.
 DOORS_CLOSE_S: Final = 10.0
 FLIGHTS_END_S: Final = 20.0
+#: For answers to batches of events; those without one are sent again.
+WEBHOOKS_END_S: Final = 5.0
 #: For the last lines of the events file; the next start writes what is missing.
 EVENT_FILE_ENDS_S: Final = 5.0
 
@@ -109,6 +111,7 @@ async def _recover(node: Node) -> None:
     await node.out.tls_memory.load(node.clock.now())
     await _judge_clock(node, last_event)
     await node.out.limits.load()
+    await node.out.webhooks.load()
     for line in node.book:
         node.out.scheduler.park(line)
     if discarded or recovered:
@@ -172,6 +175,7 @@ async def run_node(
             tasks.create_task(node.out.operations.run(), name="operations"),
             tasks.create_task(node.out.expiry.run(), name="expiry"),
             tasks.create_task(node.campaigns.run(), name="campaigns"),
+            tasks.create_task(node.out.webhooks.run(), name="webhooks"),
             tasks.create_task(watchdog.run(), name="watchdog"),
             tasks.create_task(_checking(node).run(), name="quick check"),
             tasks.create_task(
@@ -227,6 +231,7 @@ async def _stop(node: Node, maintenance: Maintenance) -> None:
     else:
         await _keep_limits(node)
     node.out.workers.stop()
+    await node.out.webhooks.stop(within_s=WEBHOOKS_END_S)
     if node.event_file is not None:
         await node.event_file.stop(within_s=EVENT_FILE_ENDS_S)
 

@@ -8,6 +8,7 @@ from typing import Final
 from mailwright.accounts.quotas import PURGE_ROWS as QUOTA_ROWS
 from mailwright.accounts.quotas import purge_unit
 from mailwright.api.idempotency import PURGE_ROWS, purge
+from mailwright.daemon.unread import UnreadDays
 from mailwright.daemon.vitals import Disk
 from mailwright.daemon.wiring import Node
 from mailwright.queue.retention import KNOWN_BODY, Forgetting, Retention
@@ -31,7 +32,12 @@ class Maintenance:
         self._node = node
         self._stopping = asyncio.Event()
         store = node.state.store
-        self._forgetting = Forgetting(store, node.bodies.remove, store.drop_day)
+        self._forgetting = Forgetting(
+            store,
+            node.bodies.remove,
+            store.drop_day,
+            UnreadDays(store, node.out.webhooks, node.event_file).may_drop,
+        )
 
     def stop(self) -> None:
         """Let :meth:`run` return."""

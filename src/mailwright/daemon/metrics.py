@@ -14,6 +14,7 @@ from mailwright.clock import Clock
 from mailwright.daemon.eventlog import EventFile
 from mailwright.daemon.exposition import DoorState, Measured
 from mailwright.daemon.vitals import Readiness, Vitals
+from mailwright.daemon.webhooks import Webhooks
 from mailwright.mta.submission.budget import ByteBudget
 from mailwright.mta.submission.listener import Listener
 from mailwright.queue.book import LineBook
@@ -45,6 +46,7 @@ class NodeMetrics:
     vitals: Vitals
     readiness: Readiness
     event_file: EventFile | None
+    webhooks: Webhooks
     refusals: Mapping[str, int]
 
     def __call__(self) -> Measured:
@@ -66,6 +68,7 @@ class NodeMetrics:
             unready=self.readiness.topics(),
             directory=self.directory(),
             event_file=None if file is None else file.statistics(),
+            webhooks=self.webhooks.statistics(),
             refusals=dict(self.refusals),
             is_all_held=self.scheduler.is_all_held(),
             damaged=self.contents.damaged,

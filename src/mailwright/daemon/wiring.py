@@ -42,6 +42,7 @@ from mailwright.daemon.room_settings import (
 from mailwright.daemon.state import State
 from mailwright.daemon.timekeeping import Timekeeping
 from mailwright.daemon.vitals import Readiness, Vitals
+from mailwright.daemon.webhooks import Webhooks, webhooks_of
 from mailwright.mta.admission import Admission
 from mailwright.mta.courier import Courier
 from mailwright.mta.dialing import Dialer
@@ -110,7 +111,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """What carries mail away."""
+    """What carries mail away, and events."""
 
     scheduler: Scheduler
     courier: Courier
@@ -127,6 +128,7 @@ class Outgoing:
     operations: Operations
     expiry: Expiry
     timekeeping: Timekeeping
+    webhooks: Webhooks
 
 
 @dataclass(slots=True)
@@ -235,6 +237,7 @@ def wire(
             vitals=vitals,
             readiness=readiness,
             event_file=event_file,
+            webhooks=out.webhooks,
             refusals=out.limits.state.refusals,
         )
         return MetricsDoor(collector, settings.http.metrics_networks)
@@ -266,6 +269,18 @@ def _workers(settings: NodeSettings, keys: KeyRing) -> Workers:
     renderers = Renderers(SIGNING_THREADS)
     preparer = Preparer(keys, renderers)
     return ThreadWorkers(preparer, SIGNING_THREADS, on_end=renderers.close)
+
+
+def _webhooks(state: State, clock: Clock, resolver: Resolver) -> Webhooks:
+    live = state.settings
+    return webhooks_of(
+        state.store,
+        live.sealer,
+        EventReading(state.store, live.keys.subject_key.subject, live.directory),
+        resolver,
+        clock,
+        live.directory,
+    )
 
 
 def _outgoing(
@@ -410,6 +425,7 @@ def _outgoing(
             reporter=reporter,
         ),
         Timekeeping(clock, trust, vitals, believed),
+        _webhooks(state, clock, resolver),
     )
 
 
@@ -472,7 +488,11 @@ def _doors(
             book,
             directory,
             clock,
-            EventReading(state.store, state.settings.keys.subject_key.subject),
+            EventReading(
+                state.store,
+                state.settings.keys.subject_key.subject,
+                state.settings.directory,
+            ),
             out.scheduler.why_waiting,
             out.operations.stopping,
         ),
@@ -491,7 +511,9 @@ def _doors(
         operating=offices.ports,
     )
     listen = settings.http.listen
-    server = ApiServer(create_app(api_ports), listen.host, listen.port)
+    server = ApiServer(
+        create_app(api_ports, webhooks=out.webhooks.door), listen.host, listen.port
+    )
     doors = Doors(listeners, server, admission, api_limits(settings))
     return doors
 

@@ -70,11 +70,17 @@ class Forgetting:
         store: UnitStore,
         remove_file: Callable[[str], None],
         drop_day: Callable[[date], Awaitable[None]],
+        may_drop: Callable[[date, date], Awaitable[bool]] | None = None,
     ) -> None:
-        """``remove_file`` removes a body's file; it is called in a thread."""
+        """``remove_file`` removes a body's file; it is called in a thread.
+
+        ``may_drop`` is asked for each day that is over, with the first that is not: what
+        reads events may not have come so far.
+        """
         self._store = store
         self._remove_file = remove_file
         self._drop_day = drop_day
+        self._may_drop = may_drop
         self._contents_since = 0
 
     async def run_once(
@@ -92,7 +98,9 @@ class Forgetting:
             datetime.combine(horizon, datetime.min.time(), now.tzinfo)
         )
         for day in days:
-            if day < horizon:
+            if day < horizon and (
+                self._may_drop is None or await self._may_drop(day, horizon)
+            ):
                 await self._drop_day(day)
 
     async def _forget_contents(self, before: datetime) -> None:

@@ -495,7 +495,7 @@ CREATE TABLE webhooks (
   name TEXT NOT NULL,
   url TEXT NOT NULL,
   types TEXT NOT NULL,
-  campaign BIGINT,
+  campaign TEXT,
   secret BYTEA NOT NULL,
   old_secret BYTEA,
   old_secret_until BIGINT,

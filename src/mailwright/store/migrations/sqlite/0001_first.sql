@@ -499,7 +499,7 @@ CREATE TABLE webhooks (
   name TEXT NOT NULL,
   url TEXT NOT NULL,
   types TEXT NOT NULL,
-  campaign INTEGER,
+  campaign TEXT,
   secret BLOB NOT NULL,
   old_secret BLOB,
   old_secret_until INTEGER,
