@@ -22,6 +22,7 @@ class PermitKeys:
     Attributes:
         line: whose deliveries they are; waits for its turn by this name.
         is_bulk: whether transactional mail goes before them.
+        pace_per_hour: how many of the campaign may leave in an hour; ``None``: no matter.
     """
 
     provider: str
@@ -34,6 +35,7 @@ class PermitKeys:
     stream: StreamId | None = None
     credential: CredentialId | None = None
     is_bulk: bool = True
+    pace_per_hour: int | None = None
 
 
 class Stop(Enum):

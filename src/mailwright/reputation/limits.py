@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from mailwright.accounts.directory import ThrottleRule
 from mailwright.config.limit import PerDay, parse_limit
-from mailwright.config.units import parse_rate
+from mailwright.config.units import Rate, parse_rate
 from mailwright.reputation.ledger import DailyLimit
 from mailwright.reputation.throttle import Key, Meter, Throttle
 from mailwright.site import Profile
@@ -16,6 +16,11 @@ from mailwright.site import Profile
 #: Profiles that are kept ready.
 _PROFILES_MAX: Final = 1024
 
+#: Paces that are kept ready.
+_PACES_MAX: Final = 1024
+_HOUR_S: Final = 3600
+
+_CAMPAIGN: Final = frozenset({Key.CAMPAIGN})
 _SITE: Final = frozenset({Key.SOURCE, Key.SITE})
 _SOURCE: Final = frozenset({Key.SOURCE, Key.PROVIDER})
 _OVERALL: Final = frozenset({Key.PROVIDER})
@@ -61,6 +66,7 @@ class LimitBook:
         self._ready: dict[Profile, Limits] = {}
         #: The same by identity: comparing profiles costs more than the answer.
         self._by_id: dict[int, tuple[Profile, Limits]] = {}
+        self._paces: dict[int, Throttled] = {}
 
     def limits(self, profile: Profile) -> Limits:
         """Return what may apply to deliveries under ``profile``."""
@@ -82,6 +88,23 @@ class LimitBook:
             self._by_id.clear()
         self._by_id[id(profile)] = (profile, limits)
         return limits
+
+    def pacing(self, per_hour: int) -> Throttled:
+        """Return the throttle that spreads ``per_hour`` of a campaign over the hour.
+
+        At once there is a second's worth, or one. What was counted goes on counting
+        under another pace: its name does not say which.
+        """
+        paced = self._paces.get(per_hour)
+        if paced is None:
+            rate = Rate(per_hour, _HOUR_S, max(1, per_hour // _HOUR_S))
+            meter = Meter(
+                f"pacing {rate}", _CAMPAIGN, ident="pace", label="pacing per campaign"
+            )
+            if len(self._paces) >= _PACES_MAX:
+                self._paces.clear()
+            paced = self._paces[per_hour] = Throttled(meter, Throttle(rate, _CAMPAIGN))
+        return paced
 
     def _make_ready(self, profile: Profile) -> Limits:
         throttles, daily = self._seen

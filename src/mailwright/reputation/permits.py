@@ -242,8 +242,11 @@ class Permits:
     ) -> tuple[list[_Metered] | None, list[_Dated]]:
         """Return the buckets and ledgers that count; ``None``: no memory for a bucket."""
         limits = self._limits.limits(profile)
+        throttled = limits.throttled
+        if keys.pace_per_hour is not None:
+            throttled = (*throttled, self._limits.pacing(keys.pace_per_hour))
         metered = []
-        for meter, throttle in limits.throttled:
+        for meter, throttle in throttled:
             name = meter.name(keys, source)
             if name is None:
                 continue

@@ -92,6 +92,7 @@ class Meter:
         match: counts only where these keys have these values.
         ident: begins every name in place of the spelling, so that what was counted goes
             on counting when the limit changes.
+        label: what refusals are counted by, in place of the spelling and keys.
     """
 
     __slots__ = (
@@ -111,6 +112,7 @@ class Meter:
         per: frozenset[Key],
         match: tuple[tuple[Key, str | int], ...] = (),
         ident: str = "",
+        label: str = "",
     ) -> None:
         self.spelling = spelling
         self._begin = ident or spelling
@@ -122,7 +124,7 @@ class Meter:
         # Plain texts: members of an enumeration are slow to write out.
         self._parts = tuple((key.value, f" {key.value}=") for key in self._names)
         #: Without values: what refusals are counted by.
-        self.label = f"{spelling} per {', '.join(self._names) or 'node'}"
+        self.label = label or f"{spelling} per {', '.join(self._names) or 'node'}"
 
     def name(self, keys: PermitKeys, source: int | None) -> str | None:
         """Return under what ``keys`` are counted; ``None``: they are not.
