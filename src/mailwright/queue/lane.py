@@ -1,30 +1,44 @@
 """Which line feeds a lane next: deficit round robin, tenants first, then campaigns.
 
 Transactional lines go before bulk ones. Within a class every tenant with mail here gets
-the same share, within a tenant every campaign (or stream), within a campaign its lines
-take turns. Shares are counted in deliveries, so a line that gives small batches loses
-nothing.
+the same share; within a tenant every campaign (or stream) gets one by its priority, so a
+high one gets more and a low one is never left out; within a campaign its lines take turns.
+Shares are counted in deliveries, so a line that gives small batches loses nothing.
 
 Source: Shreedhar and Varghese, "Efficient fair queuing using deficit round robin".
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterator
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from mailwright.accounts.directory import StreamClass
+from mailwright.ids import CampaignId, StreamId
 from mailwright.queue.line import Line
+from mailwright.queue.terms import USUAL_PRIORITY
 
-#: Deliveries that a tenant, campaign or line gets in a round.
+#: Deliveries that a tenant or line gets in a round, and a campaign of usual priority.
 QUANTUM: Final = 16
+#: Deliveries that a campaign gets in a round, by its priority: each step is about half
+#: as much again, the first gets four times the usual share and the last a quarter of it.
+QUANTA: Final = (64, 48, 32, 24, QUANTUM, 12, 8, 4)
 
 T = TypeVar("T")
+
+
+def _equal(_key: Hashable) -> int:
+    return QUANTUM
+
+
+def _usual(_campaign: CampaignId | None) -> int:
+    return USUAL_PRIORITY
 
 
 class _Ring(Generic[T]):
     """Members that take turns; each has a deficit, topped up once a round."""
 
-    def __init__(self) -> None:
+    def __init__(self, quantum: Callable[[Hashable], int] = _equal) -> None:
+        self._quantum = quantum
         self._members: OrderedDict[Hashable, T] = OrderedDict()
         self._deficits: dict[Hashable, int] = {}
 
@@ -54,7 +68,7 @@ class _Ring(Generic[T]):
         while True:
             key = next(iter(self._members))
             if self._deficits[key] <= 0:
-                self._deficits[key] += QUANTUM
+                self._deficits[key] += self._quantum(key)
             if self._deficits[key] > 0:
                 return self._members[key]
             self._members.move_to_end(key)
@@ -69,9 +83,14 @@ class _Ring(Generic[T]):
 
 
 class FairLines:
-    """The active lines of a lane. No I/O, no clock."""
+    """The active lines of a lane. No I/O, no clock.
 
-    def __init__(self) -> None:
+    Args:
+        priority: returns that of a campaign, as of now.
+    """
+
+    def __init__(self, priority: Callable[[CampaignId | None], int] = _usual) -> None:
+        self._priority = priority
         self._classes: dict[StreamClass, _Ring[_Ring[_Ring[Line]]]] = {
             stream_class: _Ring() for stream_class in sorted(StreamClass)
         }
@@ -98,7 +117,7 @@ class FairLines:
         tenants = self._classes[line.key.stream_class]
         campaigns = tenants.get(line.key.tenant)
         if campaigns is None:
-            campaigns = _Ring()
+            campaigns = _Ring(self._quantum)
             tenants.add(line.key.tenant, campaigns)
         lines = campaigns.get(_campaign_of(line))
         if lines is None:
@@ -128,6 +147,10 @@ class FairLines:
                 return tenants.turn().turn().turn()  # tenant, campaign, line
         return None
 
+    def _quantum(self, key: Hashable) -> int:
+        campaign = key.campaign if isinstance(key, _Campaign) else None
+        return QUANTA[self._priority(campaign)]
+
     def charge(self, line: Line, spent: int) -> None:
         """Count ``spent`` deliveries against the shares of ``line`` and its owners.
 
@@ -146,5 +169,12 @@ class FairLines:
         tenants.charge(line.key.tenant, spent)
 
 
-def _campaign_of(line: Line) -> tuple[int | None, int]:
-    return (line.key.campaign, line.key.stream)
+class _Campaign(NamedTuple):
+    """A campaign, or what a stream has of none."""
+
+    campaign: CampaignId | None
+    stream: StreamId
+
+
+def _campaign_of(line: Line) -> _Campaign:
+    return _Campaign(line.key.campaign, line.key.stream)

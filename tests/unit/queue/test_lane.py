@@ -2,9 +2,11 @@
 
 from collections import Counter
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from mailwright.accounts.directory import StreamClass
 from mailwright.ids import (
+    CampaignId,
     CredentialId,
     LineId,
     PoolId,
@@ -12,7 +14,7 @@ from mailwright.ids import (
     StreamId,
     TenantId,
 )
-from mailwright.queue.lane import QUANTUM, FairLines
+from mailwright.queue.lane import QUANTA, QUANTUM, FairLines
 from mailwright.queue.line import Line, LineKey
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,10 +25,11 @@ def make_line(
     tenant: int = 1,
     stream: int = 1,
     stream_class: StreamClass = StreamClass.BULK,
+    campaign: int | None = None,
 ) -> Line:
     key = LineKey(
         TenantId(tenant),
-        None,
+        None if campaign is None else CampaignId(campaign),
         StreamId(stream),
         SendingDomainId(1),
         CredentialId(1),
@@ -133,3 +136,53 @@ def test_no_line_starves_while_others_come_and_go() -> None:
             return
         lines.remove(line)
     raise AssertionError("the waiting line was never served")
+
+
+def test_a_campaign_of_high_priority_gets_more_and_one_of_low_its_share_still() -> None:
+    priorities = {1: 0, 2: 4, 3: 7, None: 4}
+    lines = FairLines(lambda campaign: priorities[campaign])
+    high, usual, low = (make_line(each, campaign=each) for each in (1, 2, 3))
+    none = make_line(4)
+    for line in (low, usual, high, none):
+        lines.add(line)
+    counts = served(lines, 11_000)
+    shares = {line: count / counts[usual] for line, count in counts.items()}
+    assert 3.8 < shares[high] < 4.2
+    assert 0.22 < shares[low] < 0.28
+    assert 0.95 < shares[none] < 1.05
+
+
+def test_each_step_of_priority_is_felt() -> None:
+    lines = FairLines(lambda campaign: (campaign or 0) - 1)
+    members = [make_line(each, campaign=each) for each in range(1, 9)]
+    for line in members:
+        lines.add(line)
+    counts = served(lines, 20_000, batch=1)
+    got = [counts[line] for line in members]
+    assert all(more > 1.2 * less for more, less in pairwise(got))
+    assert sorted(QUANTA, reverse=True) == list(QUANTA)
+
+
+def test_priority_takes_nothing_from_another_tenant() -> None:
+    lines = FairLines(lambda campaign: 0 if campaign == 1 else 7)
+    mine, theirs = (
+        make_line(1, tenant=1, campaign=1),
+        make_line(2, tenant=2, campaign=2),
+    )
+    lines.add(mine)
+    lines.add(theirs)
+    counts = served(lines, 1000)
+    assert abs(counts[mine] - counts[theirs]) <= 2 * QUANTUM
+
+
+def test_a_changed_priority_acts_from_the_next_round_on() -> None:
+    priorities = {1: 7, 2: 4}
+    lines = FairLines(lambda campaign: priorities[campaign or 0])
+    first, second = (make_line(each, campaign=each) for each in (1, 2))
+    lines.add(first)
+    lines.add(second)
+    before = served(lines, 1000)
+    assert before[second] > 3 * before[first]
+    priorities[1] = 0
+    after = served(lines, 1000)
+    assert after[first] > 3 * after[second]
