@@ -68,7 +68,9 @@ class Campaigns:
         self.sealers.append(begin)
 
 
-async def campaigns_on(store, next_id, clock: Clock, folder: Path) -> Campaigns:
+async def campaigns_on(
+    store, next_id, clock: Clock, folder: Path, book: CampaignBook | None = None
+) -> Campaigns:
     (folder / "bodies").mkdir(exist_ok=True)
     bodies = BodyStore(folder / "bodies")
     contents = StoredContents(
@@ -76,7 +78,7 @@ async def campaigns_on(store, next_id, clock: Clock, folder: Path) -> Campaigns:
         lambda day, number, body: bodies.write(day, number, [body]),
         bodies.read,
     )
-    book = CampaignBook()
+    book = CampaignBook() if book is None else book
     await load_campaigns(store, book)
     to_seal: list[CampaignId] = []
     sealers: list[Callable[[CampaignId], None]] = [to_seal.append]

@@ -39,6 +39,7 @@ from mailwright.queue.settlement import Settlement, SettlementSettings
 from mailwright.queue.statements import queue_statements
 from mailwright.queue.tables import finished_of
 from mailwright.queue.tally import Tally
+from mailwright.queue.terms import NoTerms, Terms
 from mailwright.queue.tools import Tools
 from mailwright.reply import Phase, Reply
 from mailwright.reputation.limits import LimitBook
@@ -220,7 +221,7 @@ def days_tables() -> list[Callable[[date], object]]:
 
 
 @asynccontextmanager
-async def open_queue(
+async def open_queue(  # noqa: PLR0913 - one knob for each thing a test turns
     folder: Path,
     *,
     courier: ScriptedCourier | None = None,
@@ -232,6 +233,7 @@ async def open_queue(
     connections: int = 20,
     trust: ClockTrust | None = None,
     limits: LimitBook | None = None,
+    terms: Terms | None = None,
 ) -> AsyncIterator[Queue]:
     """Open a store in ``folder``, recover, and put a queue together (not running)."""
     clock = clock or SystemClock()
@@ -251,7 +253,7 @@ async def open_queue(
             (ambiguous_retry, expires),
             connections,
             trust or ClockTrust(),
-            limits,
+            (limits, terms or NoTerms()),
         )
     finally:
         await store.close()
@@ -267,9 +269,10 @@ async def _assemble(
     times,
     connections,
     trust,
-    limits,
+    rules,
 ) -> Queue:
     ambiguous_retry, expires = times
+    limits, terms = rules
     (folder / "bodies").mkdir(exist_ok=True)
     bodies = BodyStore(folder / "bodies")
     statements = queue_statements(suppression)
@@ -315,6 +318,7 @@ async def _assemble(
         tally,
         trust,
         reporter,
+        terms,
     )
     stored = StoredLimits(store, clock, trust)
     await stored.load()
@@ -333,6 +337,7 @@ async def _assemble(
         NoBudget(),
         in_flight,
         tally,
+        terms,
     )
     router = ScriptedRouter(profile)
     holds = Holds()
@@ -396,5 +401,6 @@ async def _assemble(
             trust=trust,
             tally=tally,
             reporter=reporter,
+            terms=terms,
         ),
     )

@@ -30,8 +30,8 @@ from mailwright.daemon.vitals import Vitals
 from mailwright.daemon.webhook_metrics import webhook_families
 from mailwright.daemon.webhooks import WebhooksState
 from mailwright.mta.submission.door import DoorCounts
+from mailwright.queue.bounds import SchedulerState
 from mailwright.queue.line import Line
-from mailwright.queue.scheduler import SchedulerState
 from mailwright.queue.tally import Counted, Histogram
 from mailwright.store.writer import WriterStatistics
 

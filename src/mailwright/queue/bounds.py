@@ -1,4 +1,4 @@
-"""How much the scheduler may have going on at once."""
+"""How much the scheduler may have going on at once, and how much it has."""
 
 from dataclasses import dataclass
 
@@ -18,3 +18,13 @@ class SchedulerSettings:
     lanes_max: int
     retry: tuple[float, ...]
     idle_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerState:
+    """A snapshot for people."""
+
+    lines_due: int
+    lanes: int
+    connections: int
+    lookups: int

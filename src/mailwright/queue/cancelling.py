@@ -1,17 +1,24 @@
 """Cancelling: what waits is taken back, in slices that yield to everything else."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
 from mailwright.clock import Clock, to_micros
 from mailwright.events.types import EventType
-from mailwright.queue.choosing import Choosing, Extent, extent_of, slices
+from mailwright.queue.choosing import (
+    SWEEP_SLICE,
+    Choosing,
+    Extent,
+    extent_of,
+    slices,
+)
 from mailwright.queue.delivery import State
 from mailwright.queue.holds import Hold
 from mailwright.queue.line import Line
-from mailwright.queue.operation_statements import WAITING_OF_LINE
 from mailwright.queue.selection import Selection
-from mailwright.queue.settle import Claimed, claimed_of, end_waiting
+from mailwright.queue.settle import Claimed, end_waiting
+from mailwright.queue.sweep import waiting_of
 from mailwright.queue.tally import Tally
 from mailwright.store.ports import UnitStore
 from mailwright.store.statements import Unit, Urgency
@@ -53,20 +60,19 @@ class Cancelling:
         Raises:
             StoreError: only a part is cancelled.
         """
+        mine: list[Line] = []
+        for some in slices(lines, SWEEP_SLICE):
+            mine += (
+                line
+                for line in some
+                if line.count > 0 and hold.stops(line, self._choosing.provider(line))
+            )
+            await asyncio.sleep(0)
+        # As of before the look: what comes back during it may not be seen by it.
+        is_over = not any(line.sending or line.claiming for line in mine)
         before = to_micros(hold.created_at)
-        is_over = True
-        for line in lines:
-            if line.count <= 0 or not hold.stops(line, self._choosing.provider(line)):
-                continue
-            # As of before the look: what comes back during it may not be seen by it.
-            is_over = is_over and not line.sending and not line.claiming
-            while True:
-                (rows,) = await self._store.read(
-                    WAITING_OF_LINE(line_id=line.id, before=before, slice=CANCEL_SLICE)
-                )
-                await self._take_back([claimed_of(line, row) for row in rows])
-                if len(rows) < CANCEL_SLICE:
-                    break
+        async for waiting in waiting_of(self._store, mine, before, CANCEL_SLICE):
+            await self._take_back(waiting)
         return is_over
 
     async def _take_back(self, waiting: Sequence[Claimed]) -> int:

@@ -8,6 +8,7 @@ ended here.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,6 +22,7 @@ from mailwright.queue.reporting import Enclosure, Reporter
 from mailwright.queue.settle import Claimed, claimed_of, end_waiting
 from mailwright.queue.statements import NEXT_DUE, SET_NEXT_DUE, QueueStatements
 from mailwright.queue.tally import Tally
+from mailwright.queue.terms import NoTerms, Terms
 from mailwright.store.ports import StoreError, UnitStore
 from mailwright.store.statements import Row, Step, Unit, UnitResult, Urgency, unit
 
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: A line's next due time is written when it is at least this far away.
 WORTH_WRITING: Final = timedelta(seconds=20)
+#: Later than any row expires: all of the line is over.
+_EVERYTHING: Final = 2**63 - 1
 #: Doomed deliveries that are ended in one go.
 DOOMED_SLICE: Final = 100
 
@@ -45,6 +49,7 @@ class Claims:
         tally: Tally | None = None,
         trust: ClockTrust | None = None,
         reporter: Reporter | None = None,
+        terms: Terms | None = None,
     ) -> None:
         """``release`` puts a claimed delivery back that nobody waits for any more.
 
@@ -57,6 +62,7 @@ class Claims:
         self._tally = tally or Tally()
         self._trust = trust or ClockTrust()
         self._reporter = reporter
+        self._terms = terms or NoTerms()
         self._in_flight = in_flight
 
     async def claim(
@@ -96,7 +102,7 @@ class Claims:
                     self._statements.claim(
                         line_id=line.id,
                         now=to_micros(now),
-                        expired_by=self._expired_by(now),
+                        expired_by=self._expired_by(line, now),
                         want=want,
                         my_epoch=self._store.epoch,
                         my_source=source,
@@ -110,7 +116,9 @@ class Claims:
         self._in_flight.began(want)
 
         def done(result: UnitResult | None, error: StoreError | None) -> None:
-            claimed = [claimed_of(line, row) for row in (result[0] if result else ())]
+            claimed = [
+                self._claimed(line, row) for row in (result[0] if result else ())
+            ]
             line.claimed(want, len(claimed))
             self._in_flight.unclaimed(want - len(claimed))
             if ended.done():  # whoever asked was cancelled
@@ -132,7 +140,7 @@ class Claims:
             self._statements.doomed(
                 line_id=line.id,
                 now=to_micros(now),
-                expired_by=self._expired_by(now),
+                expired_by=self._expired_by(line, now),
                 want=DOOMED_SLICE,
             ),
             NEXT_DUE(line_id=line.id),
@@ -152,9 +160,20 @@ class Claims:
             late = unit(SET_NEXT_DUE(line_id=line.id), urgency=Urgency.BULK)
             self._store.submit(late, lambda _result, _error: None)
 
-    def _expired_by(self, now: datetime) -> int:
+    def _expired_by(self, line: Line, now: datetime) -> int:
         """Return which expiry times are over, in the store's microseconds."""
-        return 0 if self._trust.is_suspect else to_micros(now)
+        if self._trust.is_suspect:
+            return 0
+        end = self._terms.expires_at(line)
+        return _EVERYTHING if end is not None and end <= now else to_micros(now)
+
+    def _claimed(self, line: Line, row: Row) -> Claimed:
+        """Return a claimed row; it expires when its campaign does, if not before."""
+        claimed = claimed_of(line, row)
+        end = self._terms.expires_at(line)
+        if end is None or end >= claimed.expires_at:
+            return claimed
+        return replace(claimed, expires_at=end)
 
     async def _end_all(
         self, doomed: Sequence[tuple[Claimed, State]], now: datetime

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from mailwright.accounts.directory import Directory
-from mailwright.ids import SourceId
+from mailwright.ids import DeliveryId, SourceId
 from mailwright.queue.dispatch import Lane
 from mailwright.queue.feed import LaneFeed
+from mailwright.queue.line import Line
 from mailwright.queue.ports import Courier
 from mailwright.queue.slots import Slots
 from mailwright.queue.tools import Tools
@@ -94,6 +95,11 @@ class Connections:
     def is_used_up(self) -> bool:
         """Whether there are as many as may be; what is stuck matters then."""
         return self._slots.is_used_up
+
+    def in_hand(self, concerns: Callable[[Line], bool]) -> set[DeliveryId]:
+        """Return what sessions have of the lines that ``concerns`` names."""
+        found: set[DeliveryId] = set()
+        return found.union(*(feed.in_hand(concerns) for feed in self._feeds))
 
     def bound(self, limit: int) -> None:
         """Take over how many there may be; it acts on what is opened from now on."""

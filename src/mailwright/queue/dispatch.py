@@ -10,14 +10,15 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from mailwright.accounts.directory import StreamClass
 from mailwright.ids import PoolId, SourceId
 from mailwright.permit import Permit, PermitKeys, Stop
 from mailwright.queue.lane import FairLines
 from mailwright.queue.line import Line
 from mailwright.queue.loading import Carried, Loader
+from mailwright.queue.members import Members
 from mailwright.queue.settle import Claimed
 from mailwright.queue.strays import Strays
+from mailwright.queue.terms import Rest
 from mailwright.queue.tools import Tools
 from mailwright.queue.waiters import Waiters
 from mailwright.reply import Reply
@@ -47,6 +48,10 @@ class LaneOwner(Protocol):
         """Take ``line`` back until it is due."""
         ...
 
+    def let_rest(self, line: Line, rest: Rest) -> None:
+        """Take ``line`` back: its campaign lets nothing of it leave."""
+        ...
+
     def idle_s(self) -> float:
         """Return how long a connection without mail is kept, in seconds."""
         ...
@@ -74,13 +79,12 @@ class Lane:
         self.pool = pool
         #: What connections are counted by.
         self.keys = PermitKeys(site.profile.provider, site.key, pool)
-        self.lines = FairLines()
+        self.lines = FairLines(tools.terms.priority)
         #: Connections that are open or being opened, by source.
         self.connections: Counter[SourceId] = Counter()
         #: Whether one is being opened: the next waits for it.
         self.is_connecting = False
-        #: Every line that came by; they know their way back while the lane lives.
-        self.members: dict[Line, PermitKeys] = {}
+        self.members = Members(site, pool, tools.terms)
         #: What was refused last to all of the lane; ``None`` once something may leave.
         self.refused: Permit | None = None
         #: One more connection was refused until then; asking sooner is of no use.
@@ -121,23 +125,9 @@ class Lane:
 
     def add(self, line: Line) -> None:
         """Let ``line`` take part and see that a connection carries it."""
-        key, profile = line.key, self.site.profile
-        is_bulk = key.stream_class is not StreamClass.TRANSACTIONAL
-        if line not in self.members:
-            self.members[line] = PermitKeys(
-                profile.provider,
-                self.site.key,
-                self.pool,
-                line.id,
-                key.domain,
-                key.tenant,
-                key.campaign,
-                key.stream,
-                key.credential,
-                is_bulk,
-            )
+        keys = self.members.keys_of(line)
         self.lines.add(line)
-        if not is_bulk and self._refused_bulk:
+        if not keys.is_bulk and self._refused_bulk:
             # What was kept from bulk mail may be kept for this.
             self.reconsider()
         self.wake()
@@ -183,12 +173,13 @@ class Lane:
             line = self._strays.first_line(source)
             if line is None or self.connections[source]:
                 continue  # it takes them
-            permit = permits.connect(self.members[line], profile, now, source)
+            keys = self.members.keys_of(line)
+            permit = permits.connect(keys, profile, now, source)
             if permit.granted:
                 return permit
             self._put_off(source, permit)
-        while (line := self.lines.next_line()) is not None:
-            permit = permits.connect(self.members[line], profile, now)
+        while (line := self._next_line()) is not None:
+            permit = permits.connect(self.members.keys_of(line), profile, now)
             if permit.granted:
                 self.refused = None
                 return permit
@@ -209,7 +200,7 @@ class Lane:
         while not (self._owner.is_stopping() or self.is_retired):
             claimed, permit = self._take_strays(source, want)
             if not claimed:
-                line = self.lines.next_line()
+                line = self._next_line()
                 if line is None:
                     if not await self._pause(self._idle, self._owner.idle_s()):
                         return []
@@ -254,9 +245,20 @@ class Lane:
         """Put a claimed delivery back that was never offered."""
         self._tools.settlement.release(claimed)
 
+    def _next_line(self) -> Line | None:
+        """Return the line whose turn it is, of those that may leave by their terms."""
+        now = self._tools.clock.now()
+        while (line := self.lines.next_line()) is not None:
+            rest = self._tools.terms.rests(line, now)
+            if rest is None:
+                return line
+            self.lines.remove(line)
+            self._owner.let_rest(line, rest)
+        return None
+
     def _permit(self, line: Line, source: SourceId, want: int) -> Permit:
         return self._tools.permits.permit(
-            self.members[line],
+            self.members.keys_of(line),
             self.site.profile,
             self._tools.clock.now(),
             want,
@@ -285,7 +287,7 @@ class Lane:
 
     def _note_refused(self, line: Line, permit: Permit) -> None:
         self.refused = permit
-        self._refused_bulk = self.members[line].is_bulk
+        self._refused_bulk = self.members.keys_of(line).is_bulk
 
     def _rest_until(self, line: Line, permit: Permit) -> None:
         """Let a line rest that may not leave, while others of the lane may."""

@@ -16,13 +16,17 @@ from mailwright.clock import Clock, ClockTrust, to_micros
 from mailwright.events.types import EventType
 from mailwright.ids import LineId, MessageId
 from mailwright.queue.book import LineBook
+from mailwright.queue.choosing import SWEEP_SLICE, slices
 from mailwright.queue.content import Content
 from mailwright.queue.delivery import State
+from mailwright.queue.line import Line
 from mailwright.queue.reporting import Reporter
 from mailwright.queue.settle import Claimed, claimed_of, end_waiting
 from mailwright.queue.statements import CLAIMED, NEVER
+from mailwright.queue.sweep import waiting_of
 from mailwright.queue.tables import deliveries
 from mailwright.queue.tally import Tally
+from mailwright.queue.terms import NoTerms, Terms
 from mailwright.store.ports import StoreError, UnitStore
 from mailwright.store.statements import Query, Unit, Urgency
 
@@ -69,6 +73,7 @@ class Expiry:
         tally: Tally,
         reporter: Reporter,
         look_s: float = LOOK_S,
+        terms: Terms | None = None,
     ) -> None:
         self._store = store
         self._book = book
@@ -77,15 +82,26 @@ class Expiry:
         self._tally = tally
         self._reporter = reporter
         self._look_s = look_s
+        self._terms = terms or NoTerms()
+        self._wake = asyncio.Event()
 
     async def run(self) -> None:
         """Look once in a while, until cancelled."""
         while True:
+            self._wake.clear()
             try:
                 await self.sweep()
             except StoreError as error:
                 logger.warning("what expired waits for the store: %s", error)
-            await asyncio.sleep(self._look_s)
+            try:
+                async with asyncio.timeout(self._look_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def wake(self) -> None:
+        """Look now: a campaign may expire earlier than it did."""
+        self._wake.set()
 
     async def sweep(self) -> int:
         """End everything whose time is over; return how many deliveries that were.
@@ -113,6 +129,20 @@ class Expiry:
                 break
             # What could not be ended is under way or being accepted: passed over.
             after = rows[-1][_EXPIRES_AT], rows[-1][0]
+        return ended + await self._sweep_campaigns()
+
+    async def _sweep_campaigns(self) -> int:
+        """End what waits of campaigns whose time is over, whatever its rows say."""
+        expired = self._terms.expired(self._clock.now())
+        if not expired or self._trust.is_suspect:
+            return 0
+        lines: list[Line] = []
+        for some in slices(list(self._book), SWEEP_SLICE):
+            lines += [line for line in some if line.key.campaign in expired]
+            await asyncio.sleep(0)
+        ended = 0
+        async for waiting in waiting_of(self._store, lines, NEVER, _SLICE):
+            ended += await self._end(waiting)
         return ended
 
     async def _end(self, expired: Sequence[Claimed]) -> int:

@@ -1,13 +1,14 @@
 """What a connection of a lane takes its deliveries from, and reports their ends to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
 from mailwright.attempt import Attempt, End, Parcel
-from mailwright.ids import SourceId
+from mailwright.ids import DeliveryId, SourceId
 from mailwright.permit import Permit
 from mailwright.queue.dispatch import Lane
+from mailwright.queue.line import Line
 from mailwright.queue.settle import Claimed, parcel_of
 from mailwright.queue.settlement import UNSIGNABLE_REST
 from mailwright.queue.tools import Tools
@@ -48,6 +49,14 @@ class LaneFeed:
         if self.was_asked and not self._taken:
             return 0.0  # it waits for us
         return now_s - self._moved_at
+
+    def in_hand(self, concerns: Callable[[Line], bool]) -> set[DeliveryId]:
+        """Return what a session has of the lines that ``concerns`` names."""
+        return {
+            each.claimed.id
+            for each in self._taken.values()
+            if concerns(each.claimed.line)
+        }
 
     async def take(self, want: int) -> Sequence[Parcel]:
         """Return up to ``want`` claimed deliveries; empty: close the connection."""

@@ -87,8 +87,22 @@ class Loader:
                 loaded.append(Carried(each, content, permit))
             else:
                 self._tools.settlement.release(each)
+        loaded = self._still_wanted(loaded)
         self._tools.permits.give_back(permit, len(claimed) - len(loaded))
         return loaded
+
+    def _still_wanted(self, loaded: Sequence[Carried]) -> list[Carried]:
+        """Put back what was stopped while it was loaded; return the others."""
+        tools, now = self._tools, self._tools.clock.now()
+        wanted = []
+        for each in loaded:
+            line = each.claimed.line
+            if line.is_held or tools.terms.rests(line, now) is not None:
+                tools.budget.release(each.content.octets)
+                tools.settlement.release(each.claimed)
+            else:
+                wanted.append(each)
+        return wanted
 
     async def refuse(self, refused: Sequence[Claimed], reply: Reply) -> None:
         """Let ``reply``, which is ours, end attempts of which no content went out.

@@ -11,15 +11,14 @@ a few deliveries of each line carry the reply, the others keep their due time.
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final
 
 from mailwright.accounts.directory import Directory
-from mailwright.ids import PoolId
+from mailwright.ids import DeliveryId, PoolId
 from mailwright.permit import Permit
-from mailwright.queue.bounds import SchedulerSettings
+from mailwright.queue.bounds import SchedulerSettings, SchedulerState
 from mailwright.queue.connections import STUCK_LOOK_S, Connections
 from mailwright.queue.dispatch import Lane
 from mailwright.queue.line import Line
@@ -27,6 +26,7 @@ from mailwright.queue.open_lanes import OpenLanes
 from mailwright.queue.parked import Parked
 from mailwright.queue.ports import Courier, Router
 from mailwright.queue.resolving import Resolving
+from mailwright.queue.terms import Rest
 from mailwright.queue.timetable import Timetable
 from mailwright.queue.tools import Tools
 from mailwright.queue.unreachable import Unreachable
@@ -44,24 +44,6 @@ LINES_AT_ONCE: Final = 500
 CROWDED_REST: Final = timedelta(minutes=1)
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulerState:
-    """A snapshot for people."""
-
-    lines_due: int
-    lanes: int
-    connections: int
-    lookups: int
-
-
-def _never(_line: Line, _provider: str | None) -> bool:
-    return False
-
-
-def _nothing() -> bool:
-    return False
-
-
 class Scheduler:
     """Runs lines, lanes and connections until it is stopped."""
 
@@ -73,8 +55,8 @@ class Scheduler:
         courier: Courier,
         directory: Callable[[], Directory],
         settings: SchedulerSettings,
-        stops: Callable[[Line, str | None], bool] = _never,
-        stops_everything: Callable[[], bool] = _nothing,
+        stops: Callable[[Line, str | None], bool] = lambda _line, _provider: False,
+        stops_everything: Callable[[], bool] = lambda: False,
     ) -> None:
         """``stops`` says of a line whether a hold does, by its provider if known.
 
@@ -119,6 +101,10 @@ class Scheduler:
         """Connections that are open or being opened."""
         return self._connections.count
 
+    def in_hand(self, concerns: Callable[[Line], bool]) -> set[DeliveryId]:
+        """Return what sessions have of the lines that ``concerns`` names."""
+        return self._connections.in_hand(concerns)
+
     def statistics(self) -> SchedulerState:
         """Return how much is going on."""
         return SchedulerState(
@@ -143,6 +129,14 @@ class Scheduler:
             return
         if self._parked.put(line):
             self._wake.set()
+
+    def let_rest(self, line: Line, rest: Rest) -> None:
+        """Take ``line`` back until ``rest`` is over; without an end, until :meth:`release`."""
+        if rest.until is None:
+            line.is_held = True
+            return
+        line.rest(rest.until, rest.reason, waits_for_limit=True)
+        self.park(line)
 
     def hold(self, line: Line) -> None:
         """Feed nothing more of ``line`` until :meth:`release`; what is out goes on."""
@@ -335,6 +329,10 @@ class Scheduler:
     def _start(self, line: Line) -> None:
         if self._stops(line, None):
             line.is_held = True
+            return
+        rest = self._tools.terms.rests(line, self._tools.clock.now())
+        if rest is not None:
+            self.let_rest(line, rest)
             return
         self._parked.rouse(line)
         site = self._resolving.known(line)

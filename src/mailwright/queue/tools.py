@@ -9,6 +9,7 @@ from mailwright.queue.in_flight import InFlight
 from mailwright.queue.ports import Budget, Permits
 from mailwright.queue.settlement import Settlement
 from mailwright.queue.tally import Tally
+from mailwright.queue.terms import NoTerms, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +24,4 @@ class Tools:
     budget: Budget
     in_flight: InFlight
     tally: Tally = field(default_factory=Tally)
+    terms: Terms = field(default_factory=NoTerms)

@@ -26,7 +26,7 @@ from mailwright.ids import (
 )
 from mailwright.mta.submission.door import DoorCounts
 from mailwright.queue.line import Line, LineKey
-from mailwright.queue.scheduler import SchedulerState
+from mailwright.queue.bounds import SchedulerState
 from mailwright.queue.tally import Counted, Histogram
 from mailwright.store.writer import WriterStatistics
 
