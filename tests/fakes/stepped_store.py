@@ -93,6 +93,7 @@ class SteppedStore(UnitStore):
         self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
         start = record_start(self._connection, "n1", now=clock.now())
         self._connection.is_atomic = is_atomic
+        self.clock = clock
         self.epoch = start.epoch
         self.node = start.node
         self.on_commit: OnCommit = lambda _unit, _result: None
