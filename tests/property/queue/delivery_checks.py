@@ -80,6 +80,28 @@ def check_lines(store: SteppedStore, book: LineBook) -> None:
     assert not any(line.claiming or line.accepting for line in book)
 
 
+def check_campaign(store: SteppedStore, known: Mapping[int, Known]) -> None:
+    """A campaign's recipients are as their deliveries; its sums are a recount."""
+    rows = store.rows("SELECT delivery, state, category FROM recipients")
+    assert {number: state for number, state, _ in rows} == {
+        number: State.QUEUED if each.state is State.SENDING else each.state
+        for number, each in known.items()
+        if each.is_of_campaign
+    }
+    recount = Counter(
+        (state, "" if state == State.QUEUED else category)
+        for _, state, category in rows
+    )
+    totals = store.rows("SELECT state, category, count FROM campaign_totals")
+    assert recount == Counter(
+        {(state, category): count for state, category, count in totals if count}
+    )
+    final = from_all_days("finished", "id, campaign")
+    assert {number for number, campaign in store.rows(final) if campaign} == {
+        number for number, state, _ in rows if state != State.QUEUED
+    }
+
+
 def check_messages(store: SteppedStore) -> None:
     """Nothing is half accepted, and no content is left over."""
     assert not store.rows("SELECT id FROM messages WHERE is_complete = 0")

@@ -21,24 +21,41 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
+from fakes.campaigns import new_campaign
 from fakes.queueing import make_submission, subject_of
 from fakes.stepped_store import Died, SteppedStore
+from mailwright.accounts.directory import StreamClass
 from mailwright.attempt import Attempt, End
 from mailwright.bounce import suppression, verdict
 from mailwright.bounce.tables import suppressions
 from mailwright.clock import ManualClock, to_micros
 from mailwright.events.tables import events_of
-from mailwright.ids import SourceId
+from mailwright.ids import (
+    CampaignId,
+    CredentialId,
+    PoolId,
+    SendingDomainId,
+    SourceId,
+    StreamId,
+    TenantId,
+)
 from mailwright.queue import acceptance, intake, recovery
 from mailwright.queue.book import LineBook
+from mailwright.queue.campaign.slices import Placed, SeedRow, Slice, slice_unit
+from mailwright.queue.campaign.statements import (
+    campaign_of,
+    draft_row,
+    insert_campaign,
+)
+from mailwright.queue.campaign.tables import campaigns
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
 from mailwright.queue.delivery import State
 from mailwright.queue.in_flight import InFlight
 from mailwright.queue.intake import IntakeSettings, QueueIntake
-from mailwright.queue.line import Line
+from mailwright.queue.line import NOTHING_DUE, Line, LineKey
 from mailwright.queue.recovery import discard_incomplete, load_lines, recover_sending
 from mailwright.queue.settle import Claimed, Move, empty_parcel, unit_of
 from mailwright.queue.settlement import Settlement, SettlementSettings
@@ -50,6 +67,7 @@ from mailwright.store.statements import Query, Unit, UnitResult, unit
 from mailwright.store.store import Store
 from property.queue.delivery_checks import (
     DAYS,
+    check_campaign,
     check_deliveries,
     check_events,
     check_lines,
@@ -76,6 +94,10 @@ REPLIES = [
 ]
 #: Mostly a step runs to its end.
 FUSES = st.integers(0, 149).map(lambda n: n - 125 if n >= 125 else None)
+FOR_EVER = NOTHING_DUE
+#: Takes slices for ever.
+CAMPAIGN = insert_campaign(CampaignId(1), 1, new_campaign(), at=START)
+SEALING = Query("sealing", update(campaigns).values(state="sealing"))
 SUPPRESS = Query("suppress", insert(suppressions))
 
 
@@ -92,6 +114,7 @@ def template() -> bytes:
         )
         for day in DAYS:
             await store.ensure_day(day)
+        await store.run(unit(CAMPAIGN, SEALING()))
         await store.close()
         return path.read_bytes()
 
@@ -285,6 +308,41 @@ class DeliveryMachine(RuleBasedStateMachine):
             return self.store.rows("SELECT id FROM deliveries")
         return self.store.rows(from_all_days("finished", "id"))
 
+    @rule(
+        recipients=st.lists(st.sampled_from(RECIPIENTS), min_size=1, max_size=4),
+        fuse=FUSES,
+    )
+    def seal(self, recipients: list[str], fuse: int | None) -> None:
+        """Write another slice of a campaign."""
+        ((after,),) = self.store.rows("SELECT sealed_rows FROM campaigns")
+        placed = [self._placed(each) for each in recipients]
+        now = self.clock.now()
+        part = Slice(
+            *(campaign_of(draft_row(CAMPAIGN)), after, after + 1, placed),
+            *("example.com", 1, self.store.node, self.store.epoch, now, now),
+        )
+
+        def on_commit(unit: Unit, result: UnitResult) -> None:
+            assert result[0]
+            for each in placed:
+                known = Known(each.row.address, now, FOR_EVER, is_of_campaign=True)
+                known.accept(is_suppressed=False)
+                self.known[each.delivery] = known
+                each.line.gained(now)
+
+        self.store.on_commit = on_commit
+        self.act(fuse, self.store.run(slice_unit(part)))
+
+    def _placed(self, address: str) -> Placed:
+        domain = address.partition("@")[2]
+        row = SeedRow(0, address, domain, subject_of(address), b"{}")
+        key = LineKey(
+            *(TenantId(1), CampaignId(1), StreamId(1), SendingDomainId(1)),
+            *(CredentialId(1), StreamClass.BULK, domain, PoolId(1)),
+        )
+        line = self.book.line_for(key, self.clock.now())
+        return Placed(row, self.store.take_id(), self.store.take_id(), line, False)
+
     @precondition(lambda self: self.clock.now() < LAST)
     @rule(minutes=st.sampled_from([1, 4, 4, 11, 61]))
     def pass_time(self, minutes: int) -> None:
@@ -325,6 +383,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             known
             for known in self.known.values()
             if known.state is State.QUEUED
+            and known.is_of_campaign == (line.key.campaign is not None)
             and known.due_at <= self.clock.now()
             and known.recipient.endswith(f"@{line.key.domain}")
         ]
@@ -455,6 +514,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         check_events(self.store, self.known)
         check_lines(self.store, self.book)
         check_messages(self.store)
+        check_campaign(self.store, self.known)
 
 
 def _counts(end: tuple[End, int]) -> bool:

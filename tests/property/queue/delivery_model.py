@@ -27,6 +27,7 @@ class Known:
     lost: int = 0
     epoch: int | None = None
     source: int | None = None
+    is_of_campaign: bool = False
     events: list[str] = field(default_factory=list)
 
     def move(self, state: State, *, silent: bool = False) -> None:

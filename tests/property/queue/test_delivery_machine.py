@@ -68,6 +68,18 @@ class ForgetsToDiscountALine(DeliveryMachine):
         patch.setattr(settle, "TAKE_FROM_LINE", lambda line_id: take(line_id=-line_id))
 
 
+class ForgetsTheSums(DeliveryMachine):
+    def mutate(self, patch: pytest.MonkeyPatch) -> None:
+        ended = settle.recipient_ended
+        patch.setattr(settle, "recipient_ended", lambda *about: ended(*about)[:1])
+
+
+class ForgetsARecipient(DeliveryMachine):
+    def mutate(self, patch: pytest.MonkeyPatch) -> None:
+        ended = settle.recipient_ended
+        patch.setattr(settle, "recipient_ended", lambda *about: ended(*about)[1:])
+
+
 class RecoversInSilence(DeliveryMachine):
     def mutate(self, patch: pytest.MonkeyPatch) -> None:
         nothing = recovery.LINE_DUE(line_id=-1, due=0)
@@ -111,6 +123,8 @@ class CommitsByHalves(DeliveryMachine):
         CountsWhatWasNotOffered,
         ForgetsToCountALine,
         ForgetsToDiscountALine,
+        ForgetsTheSums,
+        ForgetsARecipient,
         RecoversInSilence,
         RecoversNothing,
         KeepsHalfAcceptedMail,
