@@ -89,6 +89,9 @@ class MemoryStaging:
             progress(1, 1)
         return self.prepared[campaign]
 
+    def campaigns(self) -> list[int]:
+        return sorted({*self.uploaded, *self.prepared})
+
     def forget(self, campaign: int) -> None:
         self.forgotten.append(campaign)
         self.uploaded.pop(campaign, None)

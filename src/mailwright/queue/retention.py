@@ -14,6 +14,7 @@ from typing import Final
 from sqlalchemy import bindparam, exists, select
 
 from mailwright.clock import to_micros
+from mailwright.queue.campaign.forgetting import ForgettingCampaigns
 from mailwright.queue.statements import DISCARD_CONTENT, DISCARD_MESSAGE
 from mailwright.queue.tables import contents, deliveries, messages
 from mailwright.store.ports import UnitStore
@@ -30,6 +31,7 @@ _FINAL_CONTENTS: Final = Query(
     .where(
         messages.c.accepted_at >= bindparam("since"),
         messages.c.accepted_at < bindparam("before"),
+        messages.c.campaign.is_(None),
         _is_final,
     )
     .order_by(messages.c.accepted_at)
@@ -39,7 +41,11 @@ _FINAL_MESSAGES: Final = Query(
     "final messages",
     select(messages.c.id, messages.c.content, contents.c.body_file)
     .select_from(messages.outerjoin(contents, messages.c.content == contents.c.id))
-    .where(messages.c.accepted_at < bindparam("before"), _is_final)
+    .where(
+        messages.c.accepted_at < bindparam("before"),
+        messages.c.campaign.is_(None),
+        _is_final,
+    )
     .order_by(messages.c.accepted_at)
     .limit(bindparam("slice")),
 )
@@ -81,6 +87,7 @@ class Forgetting:
         self._remove_file = remove_file
         self._drop_day = drop_day
         self._may_drop = may_drop
+        self._campaigns = ForgettingCampaigns(store, remove_file)
         self._contents_since = 0
 
     async def run_once(
@@ -92,15 +99,17 @@ class Forgetting:
             StoreError: the store refused; the next run goes on.
         """
         await self._forget_contents(now - retention.contents)
+        await self._campaigns.forget_contents(now - retention.contents)
         # A day is over when all of it is older; a delivery lives for days itself.
         horizon = (now - retention.events).date()
-        await self._forget_messages(
-            datetime.combine(horizon, datetime.min.time(), now.tzinfo)
-        )
+        before = datetime.combine(horizon, datetime.min.time(), now.tzinfo)
+        await self._forget_messages(before)
+        await self._campaigns.forget(before)
+        kept = await self._campaigns.days_kept(before)
         for day in days:
-            if day < horizon and (
-                self._may_drop is None or await self._may_drop(day, horizon)
-            ):
+            if day >= horizon or day in kept:
+                continue
+            if self._may_drop is None or await self._may_drop(day, horizon):
                 await self._drop_day(day)
 
     async def _forget_contents(self, before: datetime) -> None:

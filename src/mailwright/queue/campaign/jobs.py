@@ -67,7 +67,8 @@ class JobPorts:
 
     Attributes:
         lifetime: for how long mail of a stream is tried.
-        on_sealing: is told, on the loop, of a campaign that is to be sealed.
+        on_sealing: is told, on the loop, of a campaign that is to be sealed, or whose
+            uploads are of no use any more.
     """
 
     store: UnitStore
@@ -334,7 +335,7 @@ class Jobs:
 
     def _took(self, result: UnitResult) -> None:
         for row in result[0]:
-            if self._book.took(row).state is JobState.SEALING:
+            if self._book.took(row).state in {JobState.SEALING, JobState.CANCELLED}:
                 self._ports.on_sealing(CampaignId(row[0]))
 
     async def _run(

@@ -98,6 +98,10 @@ class Staging(Protocol):
         """Return the rows, sorted; the same whenever it is asked for after an end."""
         ...
 
+    def campaigns(self) -> list[int]:
+        """Return those that have something here."""
+        ...
+
     def forget(self, campaign: int) -> None:
         """Remove what was uploaded; nothing may be there."""
         ...

@@ -23,7 +23,12 @@ from mailwright.clock import to_micros
 from mailwright.errors import MailwrightError
 from mailwright.ids import CampaignId
 from mailwright.queue.campaign.chunk_file import StagingDamagedError
-from mailwright.queue.campaign.job import Campaign, Doing, JobState
+from mailwright.queue.campaign.job import (
+    TAKES_UPLOADS,
+    Campaign,
+    Doing,
+    JobState,
+)
 from mailwright.queue.campaign.ports import Prepared, SealingPorts
 from mailwright.queue.campaign.slices import REJECTS_SLICE, rejects_unit
 from mailwright.queue.campaign.statements import BEGIN_SEAL, move_campaign
@@ -37,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 #: How soon a seal goes on that the store has refused.
 AGAIN_S: Final = 2.0
+
+
+_NEEDS_UPLOADS: Final = TAKES_UPLOADS | {JobState.SEALING}
 
 
 class StoppedError(MailwrightError):
@@ -60,15 +68,15 @@ class Sealing:
         self._stopping = threading.Event()
 
     def begin(self, _campaign: CampaignId) -> None:
-        """Note that there is one to be sealed."""
+        """Note that there is one to be sealed, or whose uploads are of no use."""
         self._wake.set()
 
     async def run(self) -> None:
         """Seal what is to be sealed, until cancelled."""
         try:
-            await self._forget_sealed()
             while True:
                 self._wake.clear()
+                await self._sweep()
                 refused = False
                 for campaign in self._ports.campaigns:
                     if campaign.state is JobState.SEALING:
@@ -208,9 +216,13 @@ class Sealing:
             self._ports.campaigns.took(row)
         return bool(rows)
 
-    async def _forget_sealed(self) -> None:
-        """Remove uploads that a crash has kept from being removed."""
-        kept = {JobState.DRAFT, JobState.FAILED, JobState.SEALING}
-        for campaign in self._ports.campaigns:
-            if campaign.state not in kept:
-                await asyncio.to_thread(self._ports.staging.forget, campaign.id)
+    async def _sweep(self) -> None:
+        """Remove uploads of campaigns that have been sealed, or are over."""
+        try:
+            staged = await asyncio.to_thread(self._ports.staging.campaigns)
+            for number in staged:
+                known = self._ports.campaigns.get(CampaignId(number))
+                if known is None or known.state not in _NEEDS_UPLOADS:
+                    await asyncio.to_thread(self._ports.staging.forget, number)
+        except (StoreError, OSError) as error:
+            logger.warning("uploads are not removed yet: %s", error)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, select
 
 from mailwright.queue.content import checksum_of
 from mailwright.queue.statements import INSERT_CONTENT
@@ -29,14 +29,6 @@ _CONTENT: Final = Query(
 _SIZE: Final = Query(
     "size of content",
     select(contents.c.body_octets).where(contents.c.id == bindparam("content_id")),
-)
-#: Takes one reference away; returns the file's name with the last one.
-LET_GO: Final = Query(
-    "let go content",
-    update(contents)
-    .where(contents.c.id == bindparam("content_id"))
-    .values(refs=contents.c.refs - 1)
-    .returning(contents.c.refs, contents.c.body_file),
 )
 
 
