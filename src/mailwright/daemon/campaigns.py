@@ -7,9 +7,10 @@ from datetime import date, timedelta
 from mailwright.accounts.directory import Directory, Stream, StreamClass
 from mailwright.bounce import suppression
 from mailwright.clock import Clock
-from mailwright.ids import CampaignId, StreamId, Subject
+from mailwright.ids import CampaignId, PoolId, StreamId, Subject
 from mailwright.queue.book import LineBook
 from mailwright.queue.campaign.book import CampaignBook, load_campaigns
+from mailwright.queue.campaign.job import Campaign
 from mailwright.queue.campaign.jobs import JobPorts, Jobs
 from mailwright.queue.campaign.ports import SealingPorts
 from mailwright.queue.campaign.progress import Progress
@@ -84,7 +85,7 @@ class Campaigns:
                 book=self.book,
                 contents=self.contents,
                 rates=self.progress,
-                lifetime=self._lifetime_of,
+                lifetime=self.lifetime_of,
                 on_sealing=self.sealing.begin,
             )
         )
@@ -110,7 +111,15 @@ class Campaigns:
             tasks.create_task(self.sealing.run(), name="sealing")
             tasks.create_task(self.progress.run(), name="progress of campaigns")
 
-    def _lifetime_of(self, stream: StreamId) -> timedelta:
+    def pool_of(self, campaign: Campaign) -> PoolId | None:
+        """Return where mail of ``campaign`` goes; ``None``: its stream is gone."""
+        if campaign.pool is not None:
+            return campaign.pool
+        stream = self._directory().streams.get(campaign.stream)
+        return None if stream is None else stream.pool
+
+    def lifetime_of(self, stream: StreamId) -> timedelta:
+        """Return for how long mail of ``stream`` is tried."""
         found = self._directory().streams.get(stream)
         return self._settings.expires_bulk if found is None else self._lifetime(found)
 

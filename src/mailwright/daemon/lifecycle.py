@@ -175,6 +175,7 @@ async def run_node(
             tasks.create_task(node.out.operations.run(), name="operations"),
             tasks.create_task(node.out.expiry.run(), name="expiry"),
             tasks.create_task(node.campaigns.run(), name="campaigns"),
+            tasks.create_task(node.control.run(), name="control of campaigns"),
             tasks.create_task(node.out.webhooks.run(), name="webhooks"),
             tasks.create_task(watchdog.run(), name="watchdog"),
             tasks.create_task(_checking(node).run(), name="quick check"),

@@ -7,6 +7,7 @@ what :func:`wire` returns.
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import count
 from random import Random
 from typing import Final
@@ -43,6 +44,7 @@ from mailwright.daemon.state import State
 from mailwright.daemon.timekeeping import Timekeeping
 from mailwright.daemon.vitals import Readiness, Vitals
 from mailwright.daemon.webhooks import Webhooks, webhooks_of
+from mailwright.ids import StreamId
 from mailwright.mta.admission import Admission
 from mailwright.mta.courier import Courier
 from mailwright.mta.dialing import Dialer
@@ -61,7 +63,9 @@ from mailwright.mta.workers.ready import Workers
 from mailwright.mta.workers.threads import ThreadWorkers
 from mailwright.queue.book import LineBook
 from mailwright.queue.campaign.book import CampaignBook
+from mailwright.queue.campaign.control import Control, ControlPorts
 from mailwright.queue.campaign.staging import StagingArea
+from mailwright.queue.campaign.terms import CampaignTerms
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
 from mailwright.queue.expiry import Expiry
@@ -75,6 +79,7 @@ from mailwright.queue.scheduler import Scheduler
 from mailwright.queue.settlement import Settlement, SettlementSettings
 from mailwright.queue.statements import queue_statements
 from mailwright.queue.tally import Tally
+from mailwright.queue.terms import Terms
 from mailwright.queue.tools import Tools
 from mailwright.reputation.limits import LimitBook, SharedLimits
 from mailwright.reputation.permits import Permits
@@ -107,6 +112,7 @@ class Node:
     vitals: Vitals
     event_file: EventFile | None
     campaigns: Campaigns
+    control: Control
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +174,15 @@ def wire(
     bodies = BodyStore(bodies_folder)
     book = LineBook(store.ids.take)
     vitals = Vitals()
-    out = _outgoing(settings, state, clock, resolver, bodies, budget, book, vitals)
+    campaign_book = CampaignBook()
+
+    def lifetime_of(stream: StreamId) -> timedelta:
+        return campaigns.lifetime_of(stream)  # which are made from what asks
+
+    terms = CampaignTerms(campaign_book, lifetime_of)
+    out = _outgoing(
+        settings, state, clock, resolver, bodies, budget, book, vitals, terms
+    )
     quotas = Quotas(state.settings.directory)
     intake = QueueIntake(
         store=store,
@@ -189,13 +203,25 @@ def wire(
         clock=clock,
         lines=book,
         bodies=bodies,
-        book=CampaignBook(),
+        book=campaign_book,
         staging=StagingArea(settings.state_dir / "staging", clock),
         subject_of=state.settings.keys.subject_key.subject,
         directory=state.settings.directory,
         settings=intake_settings(settings),
         tally=out.tally,
     )
+    control = Control(
+        ControlPorts(
+            campaign_book,
+            terms,
+            out.operations,
+            out.expiry,
+            clock,
+            campaigns.pool_of,
+            out.settlement.recall,
+        )
+    )
+    campaign_book.on_change = control.changed
     queue = QueueDoor(
         out.operations,
         state.settings.directory,
@@ -259,6 +285,7 @@ def wire(
         vitals,
         event_file,
         campaigns,
+        control,
     )
 
 
@@ -292,6 +319,7 @@ def _outgoing(
     budget: ByteBudget,
     book: LineBook,
     vitals: Vitals,
+    terms: Terms,
 ) -> Outgoing:
     store, live = state.store, state.settings
     delivery = settings.delivery
@@ -368,6 +396,7 @@ def _outgoing(
             tally,
             trust,
             reporter=reporter,
+            terms=terms,
         ),
         contents,
         settlement,
@@ -380,6 +409,7 @@ def _outgoing(
         budget,
         in_flight,
         tally,
+        terms,
     )
     scheduler = Scheduler(
         tools=tools,
@@ -423,6 +453,7 @@ def _outgoing(
             trust=trust,
             tally=tally,
             reporter=reporter,
+            terms=terms,
         ),
         Timekeeping(clock, trust, vitals, believed),
         _webhooks(state, clock, resolver),
