@@ -33,7 +33,7 @@ from mailwright.mta.render_frames import (
 )
 
 #: CPU time of one job; it has more for large templates and for attachments to encode.
-CPU_S: Final = 0.25
+CPU_S: Final = 0.2
 CPU_S_PER_TEMPLATE_MB: Final = 0.6
 CPU_S_PER_ATTACHED_MB: Final = 0.05
 #: Memory that jobs may take beyond what the process has when it begins …

@@ -12,6 +12,7 @@ sending it.
 import logging
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections import OrderedDict
@@ -52,6 +53,10 @@ _TOGETHER_OCTETS: Final = 49_152
 _PATIENCE_S: Final = 60.0
 #: A content that ended so many processes in a row is given no more of them.
 _MAX_DEATHS: Final = 3
+#: Between the end of a process's answers and its own.
+_END_S: Final = 1.0
+#: Out of CPU time, and out of memory: Rust aborts where Python would raise.
+_OWN_ENDS: Final = frozenset({-signal.SIGPROF, -signal.SIGABRT})
 _READ_OCTETS: Final = 1_048_576
 _LIMIT: Final = RenderError("content", "takes too much time or memory")
 
@@ -76,7 +81,15 @@ class Order(NamedTuple):
 
 
 class _WorkerDiedError(MailwrightError):
-    """The process ended, or does not answer."""
+    """The process ended, or does not answer.
+
+    Attributes:
+        is_own: it was ended by what bounds its jobs, and by nothing from outside.
+    """
+
+    def __init__(self, *, is_own: bool) -> None:
+        super().__init__()
+        self.is_own = is_own
 
 
 class _Worker:
@@ -116,8 +129,8 @@ class _Worker:
             handed = [job_frame(kind, job) for job in jobs]
             self._write(b"".join((*handed, frame(Kind.ANSWER, b""))))
             return [self._answer() for _ in jobs]
-        except OSError as error:
-            raise _WorkerDiedError from error
+        except (OSError, EOFError) as error:
+            raise _WorkerDiedError(is_own=self._ended() in _OWN_ENDS) from error
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -125,6 +138,13 @@ class _Worker:
         self._jobs.close()
         self._answers.close()
         self._process.wait()
+
+    def _ended(self) -> int | None:
+        """Return how the process ended; ``None`` when it has not."""
+        try:
+            return self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            return None
 
     def _learn(self, number: int, body: bytes) -> None:
         if number in self._known:
@@ -151,10 +171,10 @@ class _Worker:
         poll.register(self._answers.fileno(), select.POLLIN)
         while len(buffer) < size:
             if not poll.poll(_PATIENCE_S * 1000):
-                raise _WorkerDiedError
+                raise TimeoutError
             octets = os.read(self._answers.fileno(), _READ_OCTETS)
             if not octets:
-                raise _WorkerDiedError
+                raise EOFError
             buffer += octets
         taken = bytes(memoryview(buffer)[:size])
         del buffer[:size]
@@ -236,11 +256,11 @@ class Renderers:
         try:
             with self._borrowed() as worker:
                 answers = worker.do(Kind.RENDER, jobs, bodies)
-        except _WorkerDiedError:
-            if is_again:
+        except _WorkerDiedError as error:
+            if is_again or (error.is_own and len(orders) == 1):
                 return [self._died(orders[0].merge.content)]
-            # Whose fault it was shows one by one; nobody is refused for a single death,
-            # which may have been another's doing.
+            # Whose fault it was shows one by one; nobody is refused for one end that
+            # came from outside.
             return [
                 each
                 for order in orders
