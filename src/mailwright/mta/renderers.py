@@ -51,8 +51,10 @@ _TOGETHER_OCTETS: Final = 49_152
 #: For the answers to what was handed over together. Each job ends itself by CPU time long
 #: before; this is for a machine that gives the process none.
 _PATIENCE_S: Final = 60.0
-#: A content that ended so many processes in a row is given no more of them.
-_MAX_DEATHS: Final = 3
+#: A content that ended so many processes in a row, or so many at all, gets no more of them:
+#: who shares them with it would wait too long.
+_MAX_DEATHS_IN_A_ROW: Final = 3
+_MAX_DEATHS: Final = 20
 #: Between the end of a process's answers and its own.
 _END_S: Final = 1.0
 #: Out of CPU time, and out of memory: Rust aborts where Python would raise.
@@ -190,7 +192,9 @@ class Renderers:
         self._idle: list[_Worker] = []
         self._is_closed = False
         self._changed = Condition()
-        self._deaths: dict[int, int] = {}
+        #: Of contents that ended processes: how often at all, and how often in a row.
+        self._deaths: dict[int, tuple[int, int]] = {}
+        self._refused: set[int] = set()
         #: Numbers of contents that are only previewed.
         self._passing = count(-1, -1)
 
@@ -203,7 +207,7 @@ class Renderers:
         made: list[Rendered | None] = [None] * len(orders)
         waiting = []
         for place, order in enumerate(orders):
-            if self._deaths.get(order.merge.content, 0) >= _MAX_DEATHS:
+            if order.merge.content in self._refused:
                 made[place] = _LIMIT
             else:
                 waiting.append(place)
@@ -267,17 +271,20 @@ class Renderers:
                 for each in self._render([order], is_again=True)
             ]
         for content in bodies:
-            self._deaths.pop(content, None)
+            if content in self._deaths:
+                self._deaths[content] = self._deaths[content][0], 0
         return [
             parse_made(payload) if kind is Kind.MADE else parse_refused(payload)
             for kind, payload in answers
         ]
 
     def _died(self, content: int) -> RenderError:
-        deaths = self._deaths[content] = self._deaths.get(content, 0) + 1
+        total, in_a_row = self._deaths.get(content, (0, 0))
+        total, in_a_row = self._deaths[content] = total + 1, in_a_row + 1
         logger.warning("a message of content %d ended its renderer", content)
-        if deaths >= _MAX_DEATHS:
-            logger.error("content %d is refused: it ended %d", content, deaths)
+        if total >= _MAX_DEATHS or in_a_row >= _MAX_DEATHS_IN_A_ROW:
+            self._refused.add(content)
+            logger.error("content %d is refused: it ended %d", content, total)
         return _LIMIT
 
     @contextmanager

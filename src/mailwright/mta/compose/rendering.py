@@ -122,10 +122,12 @@ def spec_of(
         raise RenderError("variant", "the content has no such variant")
     name_of = _Names(content.variants.get(variant, _NO_VARIANT), variant)
     render = compiled.templates.render
+    subject = render(name_of.subject, context).strip(" ")
+    author_name = render(name_of.author_name, context).strip(" ")
     html, text = _texts(compiled, context, name_of)
     return MessageSpec(
-        author=Mailbox(content.author, render(name_of.author_name, context).strip(" ")),
-        subject=render(name_of.subject, context).strip(" "),
+        author=Mailbox(content.author, author_name),
+        subject=subject,
         text=text,
         html=html,
         to=(Mailbox(parse_address(recipient), render("to_name", context).strip(" ")),),

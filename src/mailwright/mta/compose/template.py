@@ -18,9 +18,9 @@ import minijinja
 from mailwright.errors import MailwrightError
 from mailwright.mta.compose.values import Members, Plain, pairs
 
-#: Instructions of one rendering of one template: ten times what a newsletter of 500
-#: products takes, and at most some 50 ms.
-FUEL: Final = 100_000
+#: Instructions of one rendering of one template: twice what a list of 500 products
+#: takes, and at most some 50 ms.
+FUEL: Final = 20_000
 #: Characters of one rendered template.
 MAX_OUTPUT_CHARS: Final = 2_000_000
 
