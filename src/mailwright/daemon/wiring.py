@@ -219,6 +219,7 @@ def wire(
             clock,
             campaigns.pool_of,
             out.settlement.recall,
+            out.courier.recall_of,
         )
     )
     campaign_book.on_change = control.changed

@@ -19,6 +19,7 @@ from mailwright.accounts.directory import Source
 from mailwright.attempt import Attempt, End, Parcel
 from mailwright.clock import Clock
 from mailwright.errors import LocalProtocolError
+from mailwright.ids import DeliveryId
 from mailwright.mta.connection import Connection
 from mailwright.mta.dialing import Dialer
 from mailwright.mta.ports import Feed
@@ -33,7 +34,7 @@ _log: Final = logging.getLogger(__name__)
 _NOT_SENT: Final = local_reply(
     421, "4.3.2", "connection ended before it was offered", Phase.MAIL
 )
-_RECALLED: Final = "all mail was stopped"
+_RECALLED: Final = "it was stopped before it was offered"
 
 
 def _never() -> bool:
@@ -63,7 +64,7 @@ class Courier:
         self._clock = clock
         self._is_stopped = is_stopped
         self._is_stopping = False
-        self._open: set[Connection] = set()
+        self._open: dict[Connection, _Run] = {}
 
     def stop(self) -> None:
         """Take nothing more from any feed; what is in hand finishes, then QUIT."""
@@ -73,6 +74,15 @@ class Courier:
         """Give back at once what is not on the wire; what is there ends, then QUIT."""
         for connection in list(self._open):
             connection.recall(_RECALLED)
+
+    def recall_of(self, concerns: Callable[[Parcel], bool]) -> None:
+        """Do so on each connection that holds a parcel which ``concerns`` names.
+
+        What else such a connection holds is given back with it, and is due at once.
+        """
+        for connection, run in list(self._open.items()):
+            if any(concerns(parcel) for parcel in run.in_hand.values()):
+                connection.recall(_RECALLED)
 
     async def carry(self, site: Site, source: Source, feed: Feed) -> Reply | None:
         """Open one connection from ``source`` to ``site`` and work through ``feed``.
@@ -85,12 +95,12 @@ class Courier:
         opened = await self._dialer.open(site, source, run.on_ended)
         if isinstance(opened, Reply):
             return opened
-        self._open.add(opened)
+        self._open[opened] = run
         try:
             await self._pump(run, opened, feed)
             await opened.end()
         finally:
-            self._open.discard(opened)
+            del self._open[opened]
             # Cancelled, or a port failed: whatever is in hand gets its end now.
             opened.abort("the connection was given up")
         return opened.reply
@@ -105,6 +115,7 @@ class Courier:
             parcels = await feed.take(min(want, session.remaining))
             if not parcels:
                 break
+            run.took(parcels)
             await self._put_through(run, connection, parcels)
         connection.quit()
         await connection.wait_until(lambda: False)
@@ -139,14 +150,26 @@ def _give_back(run: "_Run", parcels: Sequence[Parcel]) -> None:
 
 
 class _Run:
-    """One call of ``carry``: turns ends of transactions into settled attempts."""
+    """One call of ``carry``: turns ends of transactions into settled attempts.
 
-    __slots__ = ("_clock", "settle", "window")
+    Attributes:
+        in_hand: what was taken and is not settled.
+    """
+
+    __slots__ = ("_clock", "_feed", "in_hand", "window")
 
     def __init__(self, clock: Clock, feed: Feed) -> None:
         self._clock = clock
-        self.settle = feed.settle
+        self._feed = feed
         self.window = Window()
+        self.in_hand: dict[DeliveryId, Parcel] = {}
+
+    def took(self, parcels: Sequence[Parcel]) -> None:
+        self.in_hand.update((parcel.delivery, parcel) for parcel in parcels)
+
+    def settle(self, attempt: Attempt) -> None:
+        del self.in_hand[attempt.parcel.delivery]
+        self._feed.settle(attempt)
 
     def began(self, in_hand: int) -> None:
         self.window.began(self._clock.steady(), in_hand)

@@ -764,8 +764,42 @@ def test_a_recall_gives_back_at_once_what_is_not_on_the_wire(
     drive(test)
 
 
-def test_what_is_being_signed_when_all_mail_is_stopped_is_not_offered(
-    drive: Drive,
+def test_a_recall_of_some_leaves_the_connections_of_others_alone(drive: Drive) -> None:
+    async def test() -> None:
+        mine = ListFeed([parcel(number) for number in range(10)])
+        theirs = ListFeed([parcel(number) for number in range(10, 20)])
+        gate = asyncio.Event()
+        async with (
+            ScriptedReceiver(Behaviour(gate=gate)) as here,
+            ScriptedReceiver(Behaviour(gate=gate)) as there,
+        ):
+            courier = Post().courier()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(courier.carry(site(hop(here)), SOURCE, mine))
+                tasks.create_task(courier.carry(site(hop(there)), SOURCE, theirs))
+                await here.at("DATA").wait()
+                await there.at("DATA").wait()
+                courier.recall_of(lambda each: each.delivery < 10)
+                given_back = mine.ends()
+                gate.set()
+            assert len(here.contents) == 1
+            assert len(given_back) == mine.taken - 1
+            assert [end for _, end in theirs.ends()] == [End.REPLIED] * 10
+
+    drive(test)
+
+
+def stop_all(post: Post, _courier: Courier) -> None:
+    post.is_stopped = True
+
+
+def recall_one(_post: Post, courier: Courier) -> None:
+    courier.recall_of(lambda each: each.delivery == 0)
+
+
+@pytest.mark.parametrize("stop", [stop_all, recall_one])
+def test_what_is_being_signed_when_it_is_stopped_is_not_offered(
+    drive: Drive, stop: Callable[[Post, Courier], None]
 ) -> None:
     class Slow(Plain):
         def __init__(self) -> None:
@@ -783,11 +817,12 @@ def test_what_is_being_signed_when_all_mail_is_stopped_is_not_offered(
         slow = Slow()
         post, feed = Post(preparer=slow), ListFeed([parcel(0), parcel(1)])
         async with ScriptedReceiver() as receiver, asyncio.TaskGroup() as tasks:
+            courier = post.courier()
             carrying = tasks.create_task(
-                post.courier().carry(site(hop(receiver)), SOURCE, feed)
+                courier.carry(site(hop(receiver)), SOURCE, feed)
             )
             await asyncio.to_thread(slow.began.wait, PATIENCE_S)
-            post.is_stopped = True
+            stop(post, courier)
             slow.may_end.set()
             await carrying
             assert feed.ends() == [(0, End.NOT_OFFERED), (1, End.NOT_OFFERED)]
