@@ -17,7 +17,8 @@ from mailwright.ids import (
 )
 from mailwright.queue.campaign.book import CampaignBook, load_campaigns
 from mailwright.queue.campaign.job import NewCampaign
-from mailwright.queue.campaign.jobs import JobPorts, Jobs
+from mailwright.queue.campaign.jobs import Jobs
+from mailwright.queue.campaign.ports import JobPorts
 from mailwright.queue.campaign.storing import StoredContents
 from mailwright.queue.campaign.templates import Templates
 from mailwright.store.bodies import BodyStore

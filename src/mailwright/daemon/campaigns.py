@@ -11,8 +11,8 @@ from mailwright.ids import CampaignId, PoolId, StreamId, Subject
 from mailwright.queue.book import LineBook
 from mailwright.queue.campaign.book import CampaignBook, load_campaigns
 from mailwright.queue.campaign.job import Campaign
-from mailwright.queue.campaign.jobs import JobPorts, Jobs
-from mailwright.queue.campaign.ports import SealingPorts
+from mailwright.queue.campaign.jobs import Jobs
+from mailwright.queue.campaign.ports import JobPorts, SealingPorts
 from mailwright.queue.campaign.progress import Progress
 from mailwright.queue.campaign.sealing import Sealing
 from mailwright.queue.campaign.staging import StagingArea

@@ -244,14 +244,7 @@ def unit_of(
             _finished(claimed, move, attempt.reply, source, now),
             write_event(node, now, event, about, data),
             TAKE_FROM_LINE(line_id=claimed.line.id),
-            *recipient_ended(
-                about.campaign,
-                claimed.message,
-                move.state,
-                move.category,
-                attempt.reply,
-                now,
-            ),
+            *_ended(claimed, move, attempt.reply, now),
         )
     else:
         due = to_micros(move.due_at)
@@ -265,9 +258,8 @@ def unit_of(
         )
         then = (LINE_DUE(line_id=claimed.line.id, due=due),)
         if move.counts:
-            told = recipient_deferred(
-                about.campaign, claimed.message, move.category, attempt.reply
-            )
+            said = about.campaign, claimed.message, move.category, attempt.reply
+            told = recipient_deferred(*said)
             then = (*then, write_event(node, now, event, about, data), *told)
     if report is not None:
         then = (*then, *report.statements)
@@ -302,9 +294,7 @@ def end_waiting(
             _finished(claimed, Move(state), None, claimed.source, now),
             write_event(node, now, event, claimed.about, data),
             TAKE_FROM_LINE(line_id=claimed.line.id),
-            *recipient_ended(
-                claimed.line.key.campaign, claimed.message, state, "", None, now
-            ),
+            *_ended(claimed, Move(state), None, now),
             *(() if report is None else report.statements),
         ),
     )
@@ -337,6 +327,13 @@ def _data(
     if move.lost or claimed.ambiguous:
         data["possible_duplicate"] = True
     return data
+
+
+def _ended(
+    of: Claimed, move: Move, reply: Reply | None, now: datetime
+) -> tuple[Bound, ...]:
+    about = of.line.key.campaign, of.message
+    return recipient_ended(*about, move.state, move.category, reply, now)
 
 
 def _finished(

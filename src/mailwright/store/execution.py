@@ -119,6 +119,8 @@ class UnitRunner:
         """Return the rows with the values in the marks' order, numbers given."""
         names, rows = many.names, many.rows
         if compiled.names != names:
+            if surplus := set(names).difference(compiled.names):
+                raise LookupError(f"no place for {', '.join(sorted(surplus))}")
             constants = tuple(compiled.fixed.items())
             places = {
                 name: place

@@ -44,11 +44,7 @@ from mailwright.ids import (
 from mailwright.queue import acceptance, intake, recovery
 from mailwright.queue.book import LineBook
 from mailwright.queue.campaign.slices import Placed, SeedRow, Slice, slice_unit
-from mailwright.queue.campaign.statements import (
-    campaign_of,
-    draft_row,
-    insert_campaign,
-)
+from mailwright.queue.campaign.stored import campaign_of, draft_row, insert_campaign
 from mailwright.queue.campaign.tables import campaigns
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents

@@ -10,7 +10,8 @@ from typing import Final
 
 from mailwright.ids import CampaignId
 from mailwright.queue.campaign.job import Campaign
-from mailwright.queue.campaign.statements import OPEN_CAMPAIGNS, campaign_of
+from mailwright.queue.campaign.statements import OPEN_CAMPAIGNS
+from mailwright.queue.campaign.stored import campaign_of
 from mailwright.store.ports import UnitStore
 from mailwright.store.statements import Row
 

@@ -7,13 +7,10 @@ commit's callback, so who acts on it (sealing, control) sees what is stored.
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
-from mailwright.clock import Clock
-from mailwright.ids import CampaignId, MessageId, StreamId, TenantId
-from mailwright.queue.campaign.book import CampaignBook
+from mailwright.ids import CampaignId, MessageId, TenantId
 from mailwright.queue.campaign.job import (
     Campaign,
     CampaignRecord,
@@ -25,6 +22,7 @@ from mailwright.queue.campaign.job import (
     RecipientRecord,
     RejectRecord,
 )
+from mailwright.queue.campaign.ports import JobPorts
 from mailwright.queue.campaign.rendered import Rendered, read_rendered
 from mailwright.queue.campaign.results import (
     MAX_PAGE,
@@ -39,46 +37,15 @@ from mailwright.queue.campaign.statements import (
     ONE_CAMPAIGN,
     SENDING_OF_CAMPAIGN,
     TOTALS_OF_CAMPAIGN,
-    campaign_of,
     change_campaign,
-    draft_row,
-    insert_campaign,
     move_campaign,
 )
-from mailwright.queue.campaign.storing import StoredContents
+from mailwright.queue.campaign.stored import campaign_of, draft_row, insert_campaign
 from mailwright.queue.delivery import State
-from mailwright.store.ports import StoreError, UnitStore
+from mailwright.store.ports import StoreError
 from mailwright.store.statements import Bound, Row, Step, Unit, UnitResult
 
 _NO_ID: Final = 2**63 - 1
-
-
-class Rates(Protocol):
-    """Knows how fast campaigns go. ``queue.campaign.progress.Progress``."""
-
-    def per_minute(self, campaign: CampaignId) -> float | None:
-        """Return how many of its deliveries ended in the last minute."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class JobPorts:
-    """What :class:`Jobs` works with.
-
-    Attributes:
-        lifetime: for how long mail of a stream is tried.
-        on_sealing: is told, on the loop, of a campaign that is to be sealed, or whose
-            uploads are of no use any more.
-    """
-
-    store: UnitStore
-    next_id: Callable[[], int]
-    clock: Clock
-    book: CampaignBook
-    contents: StoredContents
-    rates: Rates
-    lifetime: Callable[[StreamId], timedelta]
-    on_sealing: Callable[[CampaignId], None]
 
 
 class Jobs:

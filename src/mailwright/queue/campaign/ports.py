@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Select
 
 from mailwright.accounts.directory import Directory, Stream
 from mailwright.clock import Clock
-from mailwright.ids import Subject
+from mailwright.ids import CampaignId, StreamId, Subject
 from mailwright.queue.book import LineBook
 from mailwright.queue.campaign.book import CampaignBook
+from mailwright.queue.campaign.storing import StoredContents
 from mailwright.queue.tally import Tally
 from mailwright.store.ports import UnitStore
 from mailwright.store.statements import Query
@@ -145,3 +147,31 @@ class SealingPorts:
     directory: Callable[[], Directory]
     lifetime_micros: Callable[[Stream], int]
     tally: Tally
+
+
+class Rates(Protocol):
+    """Knows how fast campaigns go. ``queue.campaign.progress.Progress``."""
+
+    def per_minute(self, campaign: CampaignId) -> float | None:
+        """Return how many of its deliveries ended in the last minute."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JobPorts:
+    """What :class:`Jobs` works with.
+
+    Attributes:
+        lifetime: for how long mail of a stream is tried.
+        on_sealing: is told, on the loop, of a campaign that is to be sealed, or whose
+            uploads are of no use any more.
+    """
+
+    store: UnitStore
+    next_id: Callable[[], int]
+    clock: Clock
+    book: CampaignBook
+    contents: StoredContents
+    rates: Rates
+    lifetime: Callable[[StreamId], timedelta]
+    on_sealing: Callable[[CampaignId], None]

@@ -284,14 +284,12 @@ def eta_of(
     if campaign.state is not JobState.RUNNING or not left or campaign.window:
         return None
     begins = now if campaign.send_at is None else max(now, campaign.send_at)
-    paced = None
+    hours = []
     if campaign.pace_per_hour:
-        paced = timedelta(hours=left / campaign.pace_per_hour)
-    seen = None
+        hours.append(left / campaign.pace_per_hour)
     if rate_per_minute and begins == now:
-        seen = timedelta(minutes=left / rate_per_minute)
-    takes = max((each for each in (paced, seen) if each is not None), default=None)
+        hours.append(left / rate_per_minute / 60)
     try:
-        return None if takes is None else begins + takes
+        return begins + timedelta(hours=max(hours)) if hours else None
     except OverflowError:
         return None
