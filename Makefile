@@ -40,6 +40,9 @@ check: $(VENV)/.dev ## style, types and import rules only
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench-ingest: $(VENV)/.dev ## a million recipients uploaded and sealed: rows a second, memory
+	@benchmarks/bench-ingest $(ARGS)
+
 unit: $(VENV)/.dev ## the tests that start nothing
 	$(BIN)/pytest -q -n 2 -m "not scenario"
 
@@ -83,4 +86,4 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev
 	@touch $@
 
-.PHONY: help demo bench-scale test check unit faults outbound bench-relay peers docs lock clean
+.PHONY: help demo bench-ingest bench-scale test check unit faults outbound bench-relay peers docs lock clean
