@@ -25,8 +25,8 @@ from mailwright.ids import (
     TenantId,
 )
 from mailwright.mta.submission.door import DoorCounts
-from mailwright.queue.line import Line, LineKey
 from mailwright.queue.bounds import SchedulerState
+from mailwright.queue.line import Line, LineKey
 from mailwright.queue.tally import Counted, Histogram
 from mailwright.store.writer import WriterStatistics
 

@@ -15,11 +15,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
+from fakes.campaign_contents import content_json, merge_of
 from mailwright.accounts.signing_keys import DkimSecret, SigningKeys
 from mailwright.attempt import End, Parcel
 from mailwright.ids import DeliveryId, MessageId, SendingDomainId
 from mailwright.mta.dkim.records import record_text
 from mailwright.mta.preparing import Preparer
+from mailwright.mta.renderers import Renderers
 from mailwright.mta.workers import pool
 from mailwright.mta.workers.pool import ProcessWorkers
 from mailwright.mta.workers.ready import Outcome, Ready, Refused
@@ -45,6 +47,14 @@ def parcel(number: int, body: bytes = b"text\r\n") -> Parcel:
         sending_domain=SendingDomainId(7),
         selector="s1",
     )
+
+
+def campaign_parcel(number: int, field: str) -> Parcel:
+    fields = {field: f"N{number}"}
+    merge = replace(merge_of(fields), message_id=f"<{number}@example.com>")
+    author = {"address": "a@example.com"}
+    body = content_json(**{"from": author}, strict=True)
+    return replace(parcel(number, body), header=b"", merge=merge)
 
 
 class Keys:
@@ -110,17 +120,23 @@ def test_processes_and_threads_give_the_same_octets(secret: DkimSecret) -> None:
         replace(parcel(6), message=MessageId(1)),
         replace(parcel(7), header=b"To: b@example.org\r\n\r\n"),  # without From
         parcel(8, b"bare\nLF\r\n"),
+        *(campaign_parcel(number, "name") for number in (9, 10)),
+        campaign_parcel(11, "other field"),
     ]
 
     async def scene() -> None:
-        threads = ThreadWorkers(Preparer(keys), 2)
+        renderers = Renderers(1)
+        threads = ThreadWorkers(Preparer(keys, renderers), 2, renderers.close)
         async with running(ProcessWorkers(keys, 2)) as processes:
             for has_8bitmime in (True, False):
                 here = await threads.prepare(parcels, has_8bitmime=has_8bitmime)
                 there = await prepared(processes, *parcels, has_8bitmime=has_8bitmime)
                 assert there == here
-                assert [type(each) for each in there] == [Ready] * 6 + [Refused] * 2
+                kinds = [*[Ready] * 6, *[Refused] * 2, *[Ready] * 2, Refused]
+                assert [type(each) for each in there] == kinds
                 assert verifies(there[2], secret)
+                assert verifies(there[9], secret)
+                assert there[10].end is End.UNRENDERED
         threads.stop()
         await threads.run()
 
