@@ -33,7 +33,7 @@ from mailwright.ids import CampaignId, DeliveryId, MessageId, TenantId
 from mailwright.outbound_http import OutboundHttp
 from mailwright.queue.tables import finished_of
 from mailwright.store.settings import StoreSettings
-from mailwright.store.statements import Urgency, unit
+from mailwright.store.statements import Bound, Urgency, unit
 from mailwright.store.store import Store
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -127,6 +127,8 @@ class Hooking:
     ) -> None:
         """Let something happen to each recipient in turn."""
         at = at or self.clock.now()
+        await self.store.ensure_day(at.date())
+        events: list[Bound] = []
         for _ in range(count):
             number = len(self.written) + 1
             delivery = number % recipients + 1
@@ -139,9 +141,11 @@ class Hooking:
                 None if campaign is None else CampaignId(campaign),
             )
             data = {"n": number, "pad": "x" * padding}
-            event = write_event(self.store.node, at, kind, about, data)
-            await self.store.run(unit(event, urgency=Urgency.BULK))
+            events.append(write_event(self.store.node, at, kind, about, data))
             self.written.append((f"evt_{self.store.node}_{number}", tenant, kind.value))
+        for start in range(0, count, 50):
+            some = events[start : start + 50]
+            await self.store.run(unit(*some, urgency=Urgency.BULK))
 
     def ids(self, tenant: int = TENANT, *kinds: EventType) -> list[str]:
         """Return the ids of what happened, in order."""
