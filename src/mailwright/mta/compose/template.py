@@ -202,7 +202,7 @@ class Templates:
         shown = missing = ""
         if error.kind in _OF_MISSING:
             shown = self._expression(name, error)
-            missing = self._missing(shown, context)
+            missing = self._missing(name, shown, context)
         if not missing and error.kind != "UndefinedError":
             # These texts hold names and kinds of values; of values at most numbers.
             reason = error.detail or error.message.split(" (in ", 1)[0]
@@ -226,8 +226,8 @@ class Templates:
         text = _KEYWORD.sub("", text)
         return text[:_MAX_SHOWN_CHARS] if text.isprintable() else ""
 
-    def _missing(self, expression: str, context: Context) -> str:
-        """Return the first name in ``expression`` that has no value."""
+    def _missing(self, template: str, expression: str, context: Context) -> str:
+        """Return the first field in ``expression`` that has no value."""
         if not expression:
             return ""
         by_key = _BY_KEY.search(expression)
@@ -239,7 +239,12 @@ class Templates:
             )
         except minijinja.TemplateError:
             return ""
-        absent = [path for path in asked if not _has(context, path)]
+        fields = self._names[template]
+        absent = [
+            path
+            for path in asked
+            if path.split(".")[0] in fields and not _has(context, path)
+        ]
         return min(absent, key=expression.find, default="")
 
 

@@ -297,6 +297,15 @@ def test_what_takes_too_many_steps_is_refused(source: str) -> None:
     refused(source, name="Ann")
 
 
+def test_what_a_template_makes_itself_is_not_a_field_that_is_missing() -> None:
+    for source in (
+        "{{ range(100000000000)|length }}",
+        "{% macro m(a) %}{{ m(a) }}{% endmacro %}{{ m(1) }}",
+        "{% set a = 'x' %}{{ a + 1 }}",
+    ):
+        assert refused(source).missing == ""
+
+
 def test_what_says_too_much_is_refused() -> None:
     error = refused("{{ x * 2001 }}", x="a" * 1000)
     assert "over 2000000 characters" in error.reason

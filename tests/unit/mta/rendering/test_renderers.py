@@ -50,7 +50,7 @@ BOMBS = {
     "|replace('a', 'a' * 10000)|length }}",
     "joining": "{{ range(100000)|map('string')|join('a' * 60000)|length }}",
     "sorting": "{% for i in range(100000) %}{{ range(100000)|sort|length }}{% endfor %}",
-    "encoding": "{{ ('%' * 60000)" + "|urlencode" * 15 + "|length }}",
+    "chain of filters": "{{ ('%' * 60000)" + "|replace('%', '%%')" * 30 + "|length }}",
     "macros": "{% macro m(a) %}{{ m(a ~ a) }}{{ m(a ~ a) }}{% endmacro %}{{ m('aaaa') }}",
     "recursive loop": "{% for i in [1] recursive %}{{ loop([1, 1]) }}{% endfor %}",
     "huge range": "{{ range(100000000000)|length }}",
