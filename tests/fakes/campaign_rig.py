@@ -6,7 +6,7 @@ Nothing seals or sends: what a test wants to see further on, it puts there.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_network
 from itertools import count
 from pathlib import Path
@@ -89,7 +89,6 @@ class Rig:
     rendering: PlainRendering
     intake: FakeIntake
     keys: dict[str, str]
-    lists_wanted: list[bool] = field(default_factory=list)
 
     def auth(self, name: str = "crm") -> dict[str, str]:
         return {"Authorization": f"Bearer {self.keys[name]}"}
@@ -164,7 +163,6 @@ async def _rig(folder: Path, limits: UploadLimits) -> AsyncIterator[Rig]:
     rendering, intake, budget = PlainRendering(), FakeIntake(store), ByteBudget(2**26)
     uploads, numbers = Uploads(staging, limits), count(1)
     admission = Admission(lambda: shared)
-    lists_wanted: list[bool] = []
     ports = CampaignPorts(
         jobs=campaigns.jobs,
         templates=campaigns.templates,
@@ -179,7 +177,6 @@ async def _rig(folder: Path, limits: UploadLimits) -> AsyncIterator[Rig]:
         hostname="mta.example.com",
         fresh_id=lambda: f"id{next(numbers)}",
         limits=ApiLimits,
-        on_list_wanted=lambda: lists_wanted.append(True),
     )
     api = ApiPorts(
         keys=Logins(Authenticator(lambda: shared), GuessLimiter()),
@@ -210,7 +207,6 @@ async def _rig(folder: Path, limits: UploadLimits) -> AsyncIterator[Rig]:
                 rendering,
                 intake,
                 keys,
-                lists_wanted,
             )
         # Whatever became of a request, the memory that it held is given back.
         assert budget.free == 2**26

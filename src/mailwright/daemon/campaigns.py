@@ -52,6 +52,8 @@ class Campaigns:
         tally: Tally,
     ) -> None:
         self._store = store
+        self._is_ready: Callable[[Campaign], bool] = lambda _campaign: True
+        self._wake_lists: Callable[[], None] = lambda: None
         self._directory = directory
         self._settings = settings
         self.book = book
@@ -75,6 +77,7 @@ class Campaigns:
                 directory=directory,
                 lifetime_micros=lambda stream: self._lifetime(stream) // _MICROSECOND,
                 tally=tally,
+                is_ready=self._may_seal,
             )
         )
         self.jobs = Jobs(
@@ -86,10 +89,24 @@ class Campaigns:
                 contents=self.contents,
                 rates=self.progress,
                 lifetime=self.lifetime_of,
-                on_sealing=self.sealing.begin,
+                on_sealing=self._begin,
             )
         )
         self.templates = Templates(store, store.ids.take, clock, self.contents)
+
+    def wait_for_lists(
+        self, is_ready: Callable[[Campaign], bool], wake: Callable[[], None]
+    ) -> None:
+        """Seal only what ``is_ready``; ``wake`` is told that there is more to look at."""
+        self._is_ready = is_ready
+        self._wake_lists = wake
+
+    def _may_seal(self, campaign: Campaign) -> bool:
+        return self._is_ready(campaign)
+
+    def _begin(self, campaign: CampaignId) -> None:
+        self.sealing.begin(campaign)
+        self._wake_lists()
 
     def apply(self, settings: IntakeSettings) -> None:
         """Take over new times; they act on what starts from now on."""
@@ -103,7 +120,7 @@ class Campaigns:
         """
         await load_campaigns(self._store, self.book)
         for campaign in self.book:
-            self.sealing.begin(CampaignId(campaign.id))
+            self._begin(CampaignId(campaign.id))
 
     async def run(self) -> None:
         """Seal and watch, until cancelled."""

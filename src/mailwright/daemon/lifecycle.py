@@ -177,6 +177,7 @@ async def run_node(
             tasks.create_task(node.campaigns.run(), name="campaigns"),
             tasks.create_task(node.control.run(), name="control of campaigns"),
             tasks.create_task(node.out.webhooks.run(), name="webhooks"),
+            tasks.create_task(node.doors.campaigns.run(), name="lists"),
             tasks.create_task(watchdog.run(), name="watchdog"),
             tasks.create_task(_checking(node).run(), name="quick check"),
             tasks.create_task(
@@ -222,6 +223,7 @@ async def _stop(node: Node, maintenance: Maintenance) -> None:
             doors.create_task(listener.close(within_s=DOORS_CLOSE_S), name="close")
         doors.create_task(node.doors.api.stop(), name="close api")
         doors.create_task(node.operating.stop(), name="close operator's door")
+    await node.doors.campaigns.close()
     node.out.scheduler.stop()
     node.out.courier.stop()
     try:

@@ -17,6 +17,7 @@ from mailwright.accounts.proving import Prover
 from mailwright.accounts.quotas import Quotas
 from mailwright.accounts.settings.administration import Administration
 from mailwright.api.app import create_operator_app
+from mailwright.api.campaigns.ports import CampaignPorts
 from mailwright.api.ports import (
     ApiLimits,
     Budget,
@@ -108,13 +109,14 @@ class Operating:
         quotas: Quotas,
         book: LineBook,
         redirection: Redirection,
+        campaigns: CampaignPorts | None = None,
     ) -> None:
         self.offices = offices
         self._redirection = redirection
         self._quotas = quotas
         self._book = book
         self._server = ApiServer(
-            create_operator_app(offices.ports), path=state_dir / SOCKET_NAME
+            create_operator_app(offices.ports, campaigns), path=state_dir / SOCKET_NAME
         )
 
     async def load(self, store: UnitStore, now: datetime) -> None:

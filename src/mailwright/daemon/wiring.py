@@ -23,6 +23,7 @@ from mailwright.api.server import ApiServer
 from mailwright.bounce import dsn, suppression, verdict
 from mailwright.clock import Clock, ClockTrust
 from mailwright.config.node import NodeSettings
+from mailwright.daemon.campaign_doors import CampaignDoors
 from mailwright.daemon.campaigns import Campaigns
 from mailwright.daemon.event_reading import EventReading
 from mailwright.daemon.eventlog import EventFile, event_file_of
@@ -61,6 +62,7 @@ from mailwright.mta.tls_memory import StoredTlsFailures
 from mailwright.mta.workers.pool import ProcessWorkers
 from mailwright.mta.workers.ready import Workers
 from mailwright.mta.workers.threads import ThreadWorkers
+from mailwright.outbound_http import OutboundHttp
 from mailwright.queue.book import LineBook
 from mailwright.queue.campaign.book import CampaignBook
 from mailwright.queue.campaign.control import Control, ControlPorts
@@ -145,6 +147,7 @@ class Doors:
     api: ApiServer
     admission: Admission
     api_limits: ApiLimits
+    campaigns: CampaignDoors
 
 
 def wire(
@@ -223,6 +226,24 @@ def wire(
         )
     )
     campaign_book.on_change = control.changed
+    admission = Admission(state.settings.directory, admission_limits(settings))
+    prefix, numbers = secrets.token_hex(8), count(1)
+    campaign_doors = CampaignDoors(
+        campaigns=campaigns,
+        keys=state.settings.keys,
+        store=store,
+        directory=state.settings.directory,
+        admission=admission,
+        intake=intake,
+        budget=budget,
+        clock=clock,
+        hostname=settings.hostname,
+        fresh_id=lambda: f"{prefix}.{next(numbers)}",
+        limits=lambda: doors.api_limits,
+        http=OutboundHttp(
+            resolver, lambda: state.settings.directory().allowed_networks
+        ),
+    )
     queue = QueueDoor(
         out.operations,
         state.settings.directory,
@@ -242,7 +263,9 @@ def wire(
     redirection = Redirection(
         state.settings.directory, book, out.scheduler, out.profiles
     )
-    operating = Operating(offices, settings.state_dir, quotas, book, redirection)
+    operating = Operating(
+        offices, settings.state_dir, quotas, book, redirection, campaign_doors.ports
+    )
     readiness = Readiness(
         lambda: [*out.operations.notices(), *out.timekeeping.notices()]
     )
@@ -270,7 +293,16 @@ def wire(
         return MetricsDoor(collector, settings.http.metrics_networks)
 
     doors = _doors(
-        settings, state, clock, intake, budget, book, readiness, offices, metrics, out
+        settings,
+        state,
+        clock,
+        budget,
+        book,
+        readiness,
+        offices,
+        metrics,
+        out,
+        campaign_doors,
     )
     return Node(
         settings,
@@ -488,20 +520,19 @@ def _doors(
     settings: NodeSettings,
     state: State,
     clock: Clock,
-    intake: QueueIntake,
     budget: ByteBudget,
     book: LineBook,
     readiness: Readiness,
     offices: Offices,
     metrics: Callable[[Sequence[Listener]], MetricsDoor],
     out: Outgoing,
+    campaigns: CampaignDoors,
 ) -> Doors:
-    directory = state.settings.directory
+    directory, intake = state.settings.directory, campaigns.ports.intake
     logins = Logins(Authenticator(directory), GuessLimiter())
-    admission = Admission(directory, admission_limits(settings))
     ports = DoorPorts(
         SmtpLogins(logins, clock),
-        admission,
+        campaigns.admission,
         intake,
         clock,
         budget,
@@ -510,10 +541,9 @@ def _doors(
     listeners = [
         Listener(door_settings(settings, listener), ports) for listener in settings.smtp
     ]
-    prefix, numbers = secrets.token_hex(8), count(1)
     api_ports = ApiPorts(
         keys=logins,
-        admission=admission,
+        admission=campaigns.admission,
         intake=intake,
         reading=NodeReading(
             state.store,
@@ -532,7 +562,7 @@ def _doors(
         budget=budget,
         clock=clock,
         hostname=settings.hostname,
-        fresh_id=lambda: f"{prefix}.{next(numbers)}",
+        fresh_id=campaigns.ports.fresh_id,
         unready=readiness.reasons,
         notices=lambda: [
             *out.operations.public_notices(),
@@ -543,10 +573,11 @@ def _doors(
         operating=offices.ports,
     )
     listen = settings.http.listen
-    server = ApiServer(
-        create_app(api_ports, webhooks=out.webhooks.door), listen.host, listen.port
+    app = create_app(api_ports, campaigns.ports, webhooks=out.webhooks.door)
+    server = ApiServer(app, listen.host, listen.port)
+    doors = Doors(
+        listeners, server, campaigns.admission, api_limits(settings), campaigns
     )
-    doors = Doors(listeners, server, admission, api_limits(settings))
     return doors
 
 

@@ -39,7 +39,7 @@ def by_operator(directory: Callable[[], Directory]) -> Door:
 
     async def credential(
         asking: Annotated[Operator, operator],
-        name: Annotated[
+        acting_as: Annotated[
             str | None,
             Query(
                 alias="credential",
@@ -49,11 +49,11 @@ def by_operator(directory: Callable[[], Directory]) -> Door:
         ] = None,
     ) -> Credential:
         known = directory().credentials
-        if name is None:
+        if acting_as is None:
             if len(known) == 1:
                 return next(iter(known.values()))
             raise invalid(FieldError("credential", "is needed: there are several"))
-        found = known.get(name)
+        found = known.get(acting_as)
         if found is None:
             raise invalid(FieldError("credential", "no such credential"))
         return found

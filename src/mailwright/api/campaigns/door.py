@@ -157,8 +157,6 @@ class CampaignDoor:
             await self._ports.uploads.stage(_rows(given), made.ident, upload)
         if given.start and not record.start_wanted:
             await jobs.start(tenant, made.ident, credential.name)
-            if given.list_url is not None:
-                self._ports.on_list_wanted()
 
     async def _worked(self, work: Callable[[], _T], body: bytes) -> _T:
         if len(body) > self._ports.limits().inline_octets:

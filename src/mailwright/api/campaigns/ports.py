@@ -221,7 +221,6 @@ class CampaignPorts:
 
     Attributes:
         uploads: those under way, whichever door they came by.
-        on_list_wanted: called when a campaign with a ``list_url`` was started.
         hostname: of the node, for the Received field of test copies.
         fresh_id: gives the left side of a Message-ID, never the same twice.
     """
@@ -239,4 +238,3 @@ class CampaignPorts:
     hostname: str
     fresh_id: Callable[[], str]
     limits: Callable[[], ApiLimits]
-    on_list_wanted: Callable[[], None] = lambda: None

@@ -34,6 +34,8 @@ CHUNKS: Final = PATH + "/{id}/chunks"
 _TAKES: Final = frozenset({JobState.DRAFT, JobState.FAILED})
 _KEY: Final = r"^[A-Za-z0-9_.-]{1,100}$"
 
+#: The body is not read: this connection is of no more use.
+_CLOSE: Final = {"Connection": "close"}
 _CHUNK: Final = TypeAdapter(ChunkOut)
 _CHUNKS: Final = TypeAdapter(ChunksOut)
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
@@ -102,13 +104,17 @@ def _add_upload(router: APIRouter, ports: CampaignPorts, sender: DependsParam) -
         """
         upload = upload_of(request, key)
         record = await campaign_of(ports.jobs, credential.tenant, ident)
+        if record.list_url is not None:
+            raise ProblemError(
+                Kind.STATE, "its recipients come from its list_url", headers=_CLOSE
+            )
         if record.state not in _TAKES:
             known = await ports.uploads.chunk(record.id, key)
             if known is None or not known.is_finished:
                 raise ProblemError(
                     Kind.STATE,
                     f"it is {record.state.value}: rows are taken while it is a draft",
-                    headers={"Connection": "close"},
+                    headers=_CLOSE,
                 )
         chunk = await ports.uploads.receive(request, record.id, upload)
         return _chunk(chunk)

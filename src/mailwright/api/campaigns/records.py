@@ -152,11 +152,15 @@ class FindingOut:
     """Something that a careful sender would look at.
 
     Attributes:
-        kind: which sort, such as `missing_field`.
-        message: for people.
+        code: of a closed list, for programs.
+        severity: `error`, `warning` or `info`; with an error nothing would leave.
+        where: the member, with its line where there is one: `html:12`.
+        message: a sentence for people.
     """
 
-    kind: str
+    code: str
+    severity: str
+    where: str
     message: str
 
 

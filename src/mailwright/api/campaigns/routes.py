@@ -194,9 +194,7 @@ def _add_moves(router: APIRouter, ports: CampaignPorts, sender: DependsParam) ->
     ) -> Response:
         """Let it run, after sealing it if need be; with `send_at`, from then on."""
         await uploaded(ident, credential)
-        answer = await moved(jobs.start, ident, credential)
-        ports.on_list_wanted()
-        return answer
+        return await moved(jobs.start, ident, credential)
 
     @route("pause", "Pause a campaign")
     async def post_pause(

@@ -160,6 +160,10 @@ class Uploads:
         """Return all uploads of a campaign, by first arrival."""
         return list(await self._worked(partial(self._staging.chunks, campaign)))
 
+    async def forget(self, campaign: CampaignId) -> None:
+        """Remove all uploads of a campaign."""
+        await self._worked(partial(self._staging.forget, campaign))
+
     async def receive(
         self, request: Request, campaign: CampaignId, upload: Upload
     ) -> Chunk:

@@ -12,6 +12,7 @@ from mailwright.clock import Clock
 from mailwright.ids import CampaignId, StreamId, Subject
 from mailwright.queue.book import LineBook
 from mailwright.queue.campaign.book import CampaignBook
+from mailwright.queue.campaign.job import Campaign
 from mailwright.queue.campaign.storing import StoredContents
 from mailwright.queue.tally import Tally
 from mailwright.store.ports import UnitStore
@@ -133,6 +134,7 @@ class SealingPorts:
 
     Attributes:
         suppressed: see ``queue.campaign.suppressed``.
+        is_ready: whether all that a campaign will seal lies in the staging area.
         lifetime_micros: for how long mail of a stream is tried.
     """
 
@@ -147,6 +149,7 @@ class SealingPorts:
     directory: Callable[[], Directory]
     lifetime_micros: Callable[[Stream], int]
     tally: Tally
+    is_ready: Callable[[Campaign], bool] = lambda _campaign: True
 
 
 class Rates(Protocol):

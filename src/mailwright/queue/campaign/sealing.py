@@ -79,7 +79,9 @@ class Sealing:
                 await self._sweep()
                 refused = False
                 for campaign in self._ports.campaigns:
-                    if campaign.state is JobState.SEALING:
+                    if campaign.state is JobState.SEALING and self._ports.is_ready(
+                        campaign
+                    ):
                         refused = not await self._try(campaign.id) or refused
                 if not refused:
                     await self._wake.wait()

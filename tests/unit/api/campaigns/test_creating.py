@@ -236,9 +236,13 @@ def test_what_runs_is_changed(tmp_path: Path) -> None:
     drive(tmp_path, test)
 
 
-def test_starting_a_campaign_with_a_list_wakes_who_reads_it(tmp_path: Path) -> None:
+def test_a_campaign_with_a_list_takes_no_uploads(tmp_path: Path) -> None:
     async def test(rig: Rig) -> None:
-        await rig.created(list_url="https://a.example/list.csv", start=True)
-        assert rig.lists_wanted
+        ident = await rig.created(list_url="https://a.example/list.csv")
+        refused = await rig.put(ident, b'{"email":"a@b.example"}\n')
+        assert refused.status_code == 409
+        assert "list_url" in refused.json()["detail"]
+        started = await rig.post(f"{PATH}/{ident}/start")
+        assert started.json()["state"] == "sealing"
 
     drive(tmp_path, test)
