@@ -1,13 +1,14 @@
 """How each route of the API is tried by one tenant with what is another's."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from fakes.campaign_cases import CAMPAIGN_ROUTES
+from fakes.tenant_cases import READ, SEND, Case, Probe, get
 from fakes.two_tenants import GONE, NEVER, SCOPES, Ask, Side, message
 from mailwright.accounts.directory import Scope
 
-SEND, READ = frozenset({Scope.SEND}), frozenset({Scope.READ})
 OPERATE = frozenset({Scope.OPERATE})
 MANAGE = frozenset({Scope.MANAGE, Scope.OPERATE})
 #: What is a tenant's alone to manage.
@@ -18,44 +19,6 @@ KINDS = tuple(SCOPES)
 NAMES = ("tenant", "stream", "pool")
 #: Parts that may be given for a list or an operation on what waits.
 PARTS = (*NAMES, "line", "message", "delivery")
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A question about one thing, by its name or id.
-
-    Attributes:
-        of: which thing (see ``fakes.two_tenants.Side``).
-        ask: makes the question about what has that name or id.
-        nothing: the status when there is no such thing for the asker.
-        prove: makes the question about an own thing, if it is to be another one; an own
-            thing must be answered otherwise, or nothing was asked.
-    """
-
-    of: str
-    ask: Callable[[str], Ask]
-    nothing: int = 404
-    prove: Callable[[str], Ask] | None = None
-
-
-@dataclass(frozen=True)
-class Case:
-    """How a route is tried.
-
-    Attributes:
-        opens: a key with one of these scopes gets in; ``None``: it takes no key.
-        plain: a request that names nothing, or something own.
-        is_read: it changes nothing.
-    """
-
-    opens: frozenset[Scope] | None
-    plain: Callable[[Side], Ask]
-    probes: Sequence[Probe] = ()
-    is_read: bool = False
-
-
-def get(path: str, **params: str) -> Ask:
-    return Ask("GET", path, params)
 
 
 def selecting(name: str, **selection: str) -> Ask:
@@ -121,6 +84,7 @@ WEBHOOKS = "/v1/webhooks"
 SETTINGS, QUEUE = "/v1/settings", "/v1/queue"
 SUPPRESSIONS, ASKED = "/v1/suppressions", "asked@shared.example"
 ROUTES: Mapping[tuple[str, str], Case] = {
+    **CAMPAIGN_ROUTES,
     ("POST", "/v1/messages"): Case(
         SEND,
         lambda side: Ask("POST", "/v1/messages", json=message(side, GONE)),

@@ -199,6 +199,7 @@ class Side:
             "held": f"held-{self.tenant}.example",
             "tag": f"{self.tenant}-tag",
             "customer": f"one@customer-of-{self.tenant}.example",
+            "template": f"{self.tenant}-template",
             "key": key_of(f"{self.tenant}-crm"),
             "suppressed": f"left-{self.tenant}@shared.example",
         }
@@ -228,6 +229,7 @@ NEVER = Side(
         "line": str((1 << COUNTER_BITS) + 900_004),
         "hold": str((1 << COUNTER_BITS) + 900_005),
         "webhook": format_public(Kind.WEBHOOK, START, (1 << COUNTER_BITS) + 900_006),
+        "campaign": format_public(Kind.CAMPAIGN, START, (1 << COUNTER_BITS) + 900_007),
     },
 )
 
@@ -390,6 +392,19 @@ async def _fill(world: World, side: Side) -> None:
     # Nobody listens there; only what the node keeps of it is looked at.
     hook = {"url": f"http://127.0.0.1:9/{side.tenant}", "name": f"{side.tenant}-hook"}
     side.ids["webhook"] = (await post(hook, "/v1/webhooks"))["webhook"]["id"]
+    said = {"subject": f"news of {side.tenant}", "text": f"of {side.tenant}"}
+    await post({"name": side["template"], **said}, "/v1/templates")
+    author = {"name": f"of {side.tenant}", "from": f"news@{side['domain']}"}
+    made = await post({**author, **said}, "/v1/campaigns")
+    side.ids["campaign"] = made["id"]
+    rows = Ask(
+        "PUT",
+        f"/v1/campaigns/{made['id']}/recipients",
+        {"key": "k1"},
+        content=f'{{"email":"{side["customer"]}"}}\n'.encode(),
+        headers={"Content-Type": "application/x-ndjson"},
+    )
+    assert (await world.ask(rows, crm)).is_success
     page = (await world.ask(Ask("GET", "/v1/events", {"limit": "1"}), crm)).json()
     side.ids["event"] = page["events"][0]["id"]
     side.ids["cursor"] = page["next"]
@@ -413,13 +428,15 @@ async def _hold_everyones(world: World) -> None:
 #: node does, not who does it; secrets are random. Where two nodes are compared they are
 #: only told apart.
 _COUNTED = re.compile(
-    r"(?:msg|dlv|whk)_[0-9]{8}_[0-9a-z]{13}"
+    r"(?:msg|dlv|whk|cmp)_[0-9]{8}_[0-9a-z]{13}"
     r"|evt_[0-9]+_[0-9]+"
     r"|whsec_[A-Za-z0-9+/=]+"
     r"|sub_[0-9a-f]{32}"
     r'|(?<=")9[0-9]{15}(?=")'
     r'|(?<="next":")[A-Za-z0-9_-]{16,}(?=")'
-    r"|[0-9a-f]{16}\.[0-9]+(?=@)"
+    r"|[0-9a-f]{16}\.[0-9]+(?=[@;])"
+    # A signature covers the Message-ID.
+    r"|(?<= b=)[A-Za-z0-9+/=\r\n ]+?(?=\r\n[A-Z])"
 )
 
 

@@ -142,7 +142,7 @@ def _add_chunks(router: APIRouter, ports: CampaignPorts, sender: DependsParam) -
     async def get_chunks(
         ident: Ident, credential: Annotated[Credential, sender]
     ) -> Response:
-        """What was uploaded so far, by first arrival."""
+        """What was uploaded so far, in the order they came."""
         record = await campaign_of(ports.jobs, credential.tenant, ident)
         chunks = await ports.uploads.chunks(record.id)
         shown = ChunksOut([chunk_out(each) for each in chunks])

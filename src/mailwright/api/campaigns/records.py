@@ -142,7 +142,7 @@ class ChunkOut:
 
 @dataclass(frozen=True, slots=True)
 class ChunksOut:
-    """The uploads of a campaign, by first arrival."""
+    """The uploads of a campaign, in the order they came."""
 
     chunks: Sequence[ChunkOut]
 

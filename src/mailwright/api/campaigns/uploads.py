@@ -157,7 +157,7 @@ class Uploads:
         return await self._worked(partial(self._staging.chunk, campaign, key))
 
     async def chunks(self, campaign: CampaignId) -> list[Chunk]:
-        """Return all uploads of a campaign, by first arrival."""
+        """Return all uploads of a campaign, in the order they came."""
         return list(await self._worked(partial(self._staging.chunks, campaign)))
 
     async def forget(self, campaign: CampaignId) -> None:
