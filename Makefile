@@ -51,6 +51,9 @@ bench-relay: $(VENV)/.dev ## how fast it relays beside Postfix and Haraka (root;
 	@command -v npm >/dev/null || .ci/apt nodejs npm
 	@benchmarks/bench-relay $(ARGS)
 
+bench-transactional: $(VENV)/.runtime ## one message every 100 ms amid a campaign of a million
+	$(BIN)/python benchmarks/bench_transactional.py $(ARGS)
+
 faults: $(VENV)/.dev peers ## inject faults and count what they cost (root; see docs/reliability.md)
 	PYTHONPATH=tests $(BIN)/python -m faults $(ROWS)
 
