@@ -260,7 +260,7 @@ def test_what_templates_may_call_is_the_list() -> None:
     [
         ("{{ x", 1, "end of input"),
         ("a\n\n{% if x %}", 3, "end of block"),
-        ("{{ x|uper }}", 1, "filter uper is unknown"),
+        ("{{ x|upperr }}", 1, "filter upperr is unknown"),
         ("{# c #}\n{% if x|nope %}{% endif %}", 2, "filter nope is unknown"),
         ("{% filter nope %}x{% endfilter %}", 1, "filter nope is unknown"),
         ("\n{% include 'x' %}", 2, "include is not for mail"),
