@@ -75,13 +75,15 @@ class HookReceiver:
     """Answers the n-th request of all as ``answers`` says, then ``usual``.
 
     Attributes:
-        on_taken: called after an answer of class 2 was written.
+        on_taking: called before an answer of class 2 is written.
+        on_taken: called after it was.
         release: set it, and whoever hangs goes.
     """
 
     answers: list[Answer] = field(default_factory=list)
     usual: Answer = Answer.TAKE
     requests: list[Request] = field(default_factory=list)
+    on_taking: Callable[[Request], None] = lambda _request: None
     on_taken: Callable[[Request], None] = lambda _request: None
     port: int = 0
     release: asyncio.Event = field(default_factory=asyncio.Event)
@@ -160,6 +162,8 @@ class HookReceiver:
         request = Request(first.split(" ")[1], headers, body, answer)
         self.requests.append(request)
         self._news.set()
+        if answer in _TAKES:
+            self.on_taking(request)
         if answer is not Answer.HANG:
             writer.write(_STATUS[answer])
             await writer.drain()
