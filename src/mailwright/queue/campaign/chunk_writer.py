@@ -29,7 +29,7 @@ from mailwright.queue.campaign.rows import Row, RowParser, RowsError
 from mailwright.queue.campaign.uploads import PIECE_OCTETS, PackedError, Unpacker
 from mailwright.store.disk_errors import disk_errors
 
-#: Rows are durable at the latest after so many, or after so long.
+#: Rows are made durable after so many, or by the first call after so long.
 SYNC_ROWS: Final = 50_000
 SYNC_S: Final = 1.0
 _FRAME_OCTETS: Final = 128 << 10
@@ -108,7 +108,7 @@ class ChunkWriter:
         return self._chunk.rows_done
 
     def feed(self, octets: bytes) -> None:
-        """Take the next octets of the body; their rows are durable within a second.
+        """Take the next octets of the body; rows are durable after this or a later call.
 
         Raises:
             RowsError: the file is malformed; lines are those of this body. The rows
