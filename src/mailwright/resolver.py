@@ -7,6 +7,10 @@ and validate; it remembers answers within limits of its own, asks a question onc
 many wait for it, and serves a positive answer up to a day past its time when the
 resolvers fail. A dead resolver gets at most 50 queries a second.
 
+What is remembered, how a dead resolver is spared and how an answer is read are pure and
+stand first; they share their values with the adapter and nothing with anybody else, so
+this is one floor and one file.
+
 Standards: RFC 2308 (negative answers), RFC 7505 (null MX), RFC 8767 (stale answers).
 """
 

@@ -233,7 +233,7 @@ class Quotas:
         for number, (credential, count) in enumerate(lines(), 1):
             queued[credential] += count
             if number % _LINES_AT_ONCE == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # there are others to serve
         for ident in {*queued, *before}:
             account = self._accounts[ident]
             account.queued = queued[ident]

@@ -23,6 +23,7 @@ class PacedProtocol(H11Protocol):
     _waiting = b""
     _paced: "_Flow"
 
+    # uvicorn narrows the argument of asyncio's protocol, and so must who extends it.
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -28,6 +28,7 @@ class PeerProtocol(H11Protocol):
 
     _is_refused = False
 
+    # uvicorn narrows the argument of asyncio's protocol, and so must who extends it.
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         uid = peer_uid(transport)

@@ -231,7 +231,7 @@ class QueueView:
                     is_held = shown.blocked is not None and shown.blocked.by == "hold"
                     each.held += shown.deliveries if is_held else 0
                     each.blocked += 0 if shown.blocked is None else shown.deliveries
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # there are others to serve
         ordered = sorted(groups.values(), key=lambda each: -each.deliveries)
         return SummaryOut(total, ordered[:_GROUPS_MAX])
 

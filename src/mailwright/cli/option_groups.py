@@ -42,6 +42,7 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     ]
     for kind in groups.values():
         parameters += _parameters(kind)
+    # typer reads it (PEP 362); the type of functions does not know it.
     with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     return with_options
 

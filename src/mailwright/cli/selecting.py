@@ -48,6 +48,7 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [
         each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in given
     ] + options
+    # typer reads it (PEP 362); the type of functions does not know it.
     with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     return with_options
 

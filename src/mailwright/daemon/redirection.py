@@ -76,7 +76,7 @@ class Redirection:
         for number, line in enumerate(list(self._book), 1):
             self._lines.restart(line)
             if number % _LINES_AT_ONCE == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # there are others to serve
 
 
 def _ways(directory: Directory) -> tuple[object, ...]:

@@ -8,6 +8,8 @@ Octets are buffered and taken line by line, or up to the final dot; the replies 
 turn leave in one write. A delay, a TLS handshake and a full inbox stop the turn; it goes
 on when they are over.
 
+A little long, as each verb of a transaction is some lines on the state of one session.
+
 Standards: RFC 5321, 2920 (PIPELINING), 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8),
 2034 (ENHANCEDSTATUSCODES), 3461 (DSN), 3207 (STARTTLS).
 """

@@ -16,6 +16,10 @@ Promises:
   file is closed.
 * An error of ours is ``451 4.3.0`` with an id that is in the log, and nothing else.
 
+One module though it is long: all that awaits the peer is one machine, whose state (what
+is owed, what is at work, what may be read) no two files could keep without telling each
+other everything.
+
 Standards: RFC 5321 §4.5.3.2 (timeouts), RFC 3207 §4.2 and RFC 8314 §3.3 (TLS).
 """
 
@@ -237,7 +241,7 @@ class Conversation:
                 await self._start_tls()
             case Pause.MORE_LINES:
                 await self._flush()
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # the other connections have lines as well
             case Pause.UNSENT:
                 await self._flush()
             case _:

@@ -49,6 +49,7 @@ class Inflow:
         self.octets += len(octets)
         if self.octets > _MOST_OCTETS and not self._is_paused:
             self._is_paused = True
+            # A writer's transport is typed as one that only writes; a socket's reads, too.
             self._writer.transport.pause_reading()  # type: ignore[attr-defined]
         self._wake()
 
@@ -79,6 +80,7 @@ class Inflow:
         if self._is_paused and self.octets <= _MOST_OCTETS // 2:
             self._is_paused = False
             if not self._writer.transport.is_closing():
+                # Typed as one that only writes, as above.
                 self._writer.transport.resume_reading()  # type: ignore[attr-defined]
         return octets
 
