@@ -16,6 +16,7 @@ import pytest
 from fastapi import APIRouter
 from sqlalchemy import bindparam, select
 
+from fakes.planted_leaks import any_domain, any_pool, known_unproven
 from fakes.route_cases import KINDS, OPERATE, ROUTES, UNLISTED, Case, get, raw
 from fakes.two_tenants import (
     GONE,
@@ -30,7 +31,6 @@ from fakes.two_tenants import (
     two_tenants,
     uncounted,
 )
-from mailwright.accounts.directory import Directory
 from mailwright.api.app import create_operator_app
 from mailwright.api.problems import Kind, ProblemError
 from mailwright.api.queue_view import Asking
@@ -474,28 +474,6 @@ def _read_and_left_out(patch: Patch) -> None:
     patch.setattr("mailwright.queue.choosing.UNSETTLED_OF_MESSAGE", query)
 
 
-def _any_pool(patch: Patch) -> None:
-    patch.setattr(
-        Directory, "pool_for", lambda self, _tenant, name: self.pools_by_name.get(name)
-    )
-
-
-def _any_domain(patch: Patch) -> None:
-    patch.setattr(
-        Directory,
-        "sending_domain_for",
-        lambda self, _tenant, domain: self.sending_domains.get(domain),
-    )
-
-
-def _known_unproven(patch: Patch) -> None:
-    patch.setattr(
-        Directory,
-        "unproven_domain_for",
-        lambda self, _tenant, domain: self.sending_domains.get(domain),
-    )
-
-
 def _said_by_whom(patch: Patch) -> None:
     patch.setattr(Hold, "for_tenant", lambda self, _tenant: self)
 
@@ -517,9 +495,9 @@ Check: TypeAlias = Callable[[World, Cases], Awaitable[list[str]]]
         (_as_operator, tell_tales, f"{QUEUE}/cancel", "deliveries of the rival"),
         (_as_operator, tell_tales, f"{QUEUE}/release", "holds of the rival changed"),
         (_read_and_left_out, tell_tales, f"{QUEUE}/{{ident}}", "unsettled of message"),
-        (_any_pool, tell_tales, SUBMIT, f"POST {SUBMIT} by pool"),
-        (_any_domain, tell_tales, SUBMIT, f"POST {SUBMIT} by domain"),
-        (_known_unproven, tell_tales, SUBMIT, f"POST {SUBMIT} by unproven"),
+        (any_pool, tell_tales, SUBMIT, f"POST {SUBMIT} by pool"),
+        (any_domain, tell_tales, SUBMIT, f"POST {SUBMIT} by domain"),
+        (known_unproven, tell_tales, SUBMIT, f"POST {SUBMIT} by unproven"),
         (_said_by_whom, overheard, f"{QUEUE}/lines", f"GET {QUEUE}/lines"),
         (_said_by_whom, overheard, MESSAGE, f"GET {SUBMIT}/msg_"),
     ],

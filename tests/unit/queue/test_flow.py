@@ -4,7 +4,6 @@ import asyncio
 import gc
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from fakes.queueing import (
     rows_of,
     subject_of,
 )
+from fakes.running_queue import running, until
 from mailwright.attempt import End
 from mailwright.bounce.tables import suppressions
 from mailwright.queue.delivery import State
@@ -34,22 +34,6 @@ from mailwright.reply import Phase, Reply, local_reply
 from mailwright.store.statements import Query, unit
 
 INSERT_SUPPRESSION = Query("insert suppression", insert(suppressions))
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 120) -> None:
-    """Wait for a condition with a deadline."""
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.005)
-
-
-async def running(queue: Queue, body: Callable[[], Awaitable[None]]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(queue.scheduler.run())
-        try:
-            await body()
-        finally:
-            queue.scheduler.stop()
 
 
 async def settled(queue: Queue, count: int) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from fakes.queueing import (
     ScriptedCourier,
     rows_of,
 )
+from fakes.running_queue import until
 from mailwright.attempt import Attempt, End
 from mailwright.ids import LineId, StreamId, TenantId
 from mailwright.queue.delivery import State
@@ -33,13 +33,6 @@ from mailwright.queue.tables import deliveries, holds, lines
 from mailwright.site import Hop, Site
 
 X = Selection(domain="x.example")
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 120) -> None:
-    """Wait for a condition with a deadline."""
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.005)
 
 
 async def accept_many(queue: Queue, domain: str, count: int) -> None:

@@ -1,7 +1,7 @@
 """What waits for a limit goes on as soon as the limit, or a hold, is another."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from fakes.queueing import (
     open_queue,
     rows_of,
 )
+from fakes.running_queue import running
 from mailwright.attempt import End
 from mailwright.clock import ManualClock
 from mailwright.config.units import parse_rate
@@ -63,15 +64,6 @@ class Limited:
 
     def book(self) -> LimitBook:
         return LimitBook(lambda: self.throttles)
-
-
-async def running(queue: Queue, body: Callable[[], Awaitable[None]]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(queue.scheduler.run())
-        try:
-            await body()
-        finally:
-            queue.scheduler.stop()
 
 
 @pytest.mark.parametrize("per", [Key.TENANT, Key.PROVIDER], ids=["line", "lane"])

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +22,7 @@ from fakes.queueing import (
     open_queue,
     rows_of,
 )
+from fakes.running_queue import running, until
 from fakes.slowness import allowed
 from mailwright.attempt import End
 from mailwright.clock import ClockTrust
@@ -33,22 +33,6 @@ from mailwright.queue.tables import deliveries
 from mailwright.reputation.limits import LimitBook
 from mailwright.reputation.throttle import Key, Throttle
 from mailwright.site import Hop, Limits, Profile, Site
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 120) -> None:
-    """Wait for a condition with a deadline."""
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.005)
-
-
-async def running(queue: Queue, body: Callable[[], Awaitable[None]]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(queue.scheduler.run())
-        try:
-            await body()
-        finally:
-            queue.scheduler.stop()
 
 
 async def sent(queue: Queue, count: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fakes.planted_leaks import any_domain, any_pool, known_unproven
 from fakes.two_tenants import (
     GONE,
     NEVER,
@@ -252,28 +253,6 @@ async def events(world: World, by: str, *, after: str) -> Sequence[Any]:
 Patch = pytest.MonkeyPatch
 
 
-def _any_domain(patch: Patch) -> None:
-    patch.setattr(
-        Directory,
-        "sending_domain_for",
-        lambda self, _tenant, domain: self.sending_domains.get(domain),
-    )
-
-
-def _known_unproven(patch: Patch) -> None:
-    patch.setattr(
-        Directory,
-        "unproven_domain_for",
-        lambda self, _tenant, domain: self.sending_domains.get(domain),
-    )
-
-
-def _any_pool(patch: Patch) -> None:
-    patch.setattr(
-        Directory, "pool_for", lambda self, _tenant, name: self.pools_by_name.get(name)
-    )
-
-
 def _any_path(patch: Patch) -> None:
     patch.setattr(Directory, "is_of_others", lambda *_: False)
 
@@ -293,9 +272,9 @@ def _who_is_there(patch: Patch) -> None:
 @pytest.mark.parametrize(
     ("leak", "check", "found"),
     [
-        (_any_domain, refused_otherwise, "domain: "),
-        (_known_unproven, refused_otherwise, "unproven: "),
-        (_any_pool, refused_otherwise, "pool: "),
+        (any_domain, refused_otherwise, "domain: "),
+        (known_unproven, refused_otherwise, "unproven: "),
+        (any_pool, refused_otherwise, "pool: "),
         (_any_path, refused_otherwise, "return_path: "),
         (_who_is_there, known_logins, "logins are told apart"),
     ],
