@@ -7,6 +7,7 @@ commit's callback, so who acts on it (sealing, control) sees what is stored.
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -207,6 +208,11 @@ class Jobs:
             JobStateError: it is over.
             StoreError: nothing has changed.
         """
+        known = self._book.get(campaign)
+        if change.expires_at is None and known is not None and known.dated_at:
+            # It has started: without an end of its own, that of its class.
+            ends_at = known.dated_at + self._ports.lifetime(known.stream)
+            change = replace(change, expires_at=ends_at)
         guard = change_campaign(campaign, tenant, change)
         return await self._conditional(guard, tenant, campaign, "change")
 

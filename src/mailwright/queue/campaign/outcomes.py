@@ -28,6 +28,17 @@ _ENDED: Final = Query(
     .where(_OF_MESSAGE)
     .values(state=bindparam("new_state"), at=bindparam("new_at"), **_SAID),
 )
+#: Without a reply: what was said last stays, as the reason for which it waited.
+_ENDED_IN_SILENCE: Final = Query(
+    "recipient ended in silence",
+    update(recipients)
+    .where(_OF_MESSAGE)
+    .values(
+        state=bindparam("new_state"),
+        at=bindparam("new_at"),
+        category=bindparam("new_category"),
+    ),
+)
 _DEFERRED: Final = Query(
     "recipient deferred", update(recipients).where(_OF_MESSAGE).values(**_SAID)
 )
@@ -55,13 +66,11 @@ def recipient_ended(
     """Return what ends a recipient; nothing for mail of no campaign."""
     if campaign is None:
         return ()
+    row = {"message_id": message, "new_state": int(state), "new_at": to_micros(now)}
     return (
-        _ENDED(
-            message_id=message,
-            new_state=int(state),
-            new_at=to_micros(now),
-            **_said(category, reply),
-        ),
+        _ENDED_IN_SILENCE(**row, new_category=category)
+        if reply is None
+        else _ENDED(**row, **_said(category, reply)),
         _NOT_QUEUED(campaign_id=campaign),
         ADD_TO_TOTAL(campaign=campaign, state=int(state), category=category, count=1),
     )
@@ -76,10 +85,10 @@ def recipient_deferred(
     return (_DEFERRED(message_id=message, **_said(category, reply)),)
 
 
-def _said(category: str, reply: Reply | None) -> dict[str, int | str]:
+def _said(category: str, reply: Reply) -> dict[str, int | str]:
     return {
         "new_category": category,
-        "new_code": 0 if reply is None else reply.code,
-        "new_enhanced": "" if reply is None else reply.enhanced,
-        "new_reply": "" if reply is None else reply.text,
+        "new_code": reply.code,
+        "new_enhanced": reply.enhanced,
+        "new_reply": reply.text,
     }

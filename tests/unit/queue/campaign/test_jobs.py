@@ -178,6 +178,8 @@ def test_the_first_start_fixes_date_and_expiry_for_good(tmp_path: Path) -> None:
             assert found.dated_at == found.started_at == START + timedelta(minutes=1)
             assert found.expires_at == found.dated_at + LIFETIME
             clock.advance(60)
+            await jobs.change(TENANT, ident, Change(expires_at=clock.now()))
+            await jobs.change(TENANT, ident, Change(expires_at=None))
             await jobs.pause(TENANT, ident, "me")
             again = await jobs.resume(TENANT, ident, "me")
             assert again is not None
