@@ -1,26 +1,29 @@
 """A queue with campaigns that run in it, and what controls them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, insert, update
 
 from fakes.campaigns import LIFETIME, TENANT, Campaigns, campaigns_on, new_campaign
 from fakes.operated_queue import check_balance
-from fakes.queueing import POOL, Queue, make_submission, open_queue
+from fakes.queueing import POOL, Queue, make_submission, open_queue, rows_of
 from mailwright.address import parse_address
 from mailwright.clock import to_micros
 from mailwright.envelope import Envelope, Notify, Recipient
-from mailwright.ids import CampaignId
+from mailwright.ids import CampaignId, LineId
 from mailwright.queue.campaign.book import CampaignBook
 from mailwright.queue.campaign.control import Control, ControlPorts
 from mailwright.queue.campaign.job import Doing
+from mailwright.queue.campaign.slices import ADD_TO_TOTAL
 from mailwright.queue.campaign.statements import BEGIN_SEAL, move_campaign
+from mailwright.queue.campaign.tables import recipients as recipients_table
 from mailwright.queue.campaign.terms import CampaignTerms
-from mailwright.queue.tables import lines, messages
+from mailwright.queue.delivery import State
+from mailwright.queue.tables import deliveries, lines
 from mailwright.store.statements import Query, Step, Unit, unit
 from mailwright.submission import Submission
 
@@ -34,22 +37,23 @@ _ADOPT_LINE: Final = Query(
     .where(lines.c.id == bindparam("line_id"))
     .values(campaign=bindparam("to_campaign"), timezone=bindparam("to_timezone")),
 )
-_ADOPT_MESSAGES: Final = Query(
-    "adopt messages",
-    update(messages)
-    .where(messages.c.campaign.is_(None))
-    .values(campaign=bindparam("to_campaign")),
-)
+_RECIPIENT: Final = Query("recipient", insert(recipients_table))
 
 
 @dataclass
 class Controlled:
-    """A queue, its campaigns, and what lets their changes act."""
+    """A queue, its campaigns, and what lets their changes act.
+
+    Attributes:
+        has_results: whether recipients are kept with what became of them; their mail
+            is then read as a campaign's, which only the memory of an intake spares it.
+    """
 
     queue: Queue
     campaigns: Campaigns
     terms: CampaignTerms
     control: Control
+    has_results: bool = False
 
     async def campaign(self, *recipients: str, **changes: Any) -> CampaignId:
         """Return a campaign to ``recipients`` that runs; see :meth:`sealed`."""
@@ -81,9 +85,10 @@ class Controlled:
         before = {line.id for line in book}
         # Nobody sees the lines before they are of the campaign.
         tell, intake._on_queued = intake._on_queued, lambda line: None
-        for start in range(0, len(recipients), 100):
-            some = recipients[start : start + 100]
-            await intake.accept(self._submission(some, **changes))
+        async with asyncio.TaskGroup() as tasks:
+            for each in recipients:
+                accepting = intake.accept(self._submission(each, **changes))
+                tasks.create_task(accepting)
         intake._on_queued = tell
         steps = []
         for line in [each for each in book if each.id not in before]:
@@ -95,16 +100,49 @@ class Controlled:
             )
         for start in range(0, len(steps), 500):
             await self.queue.store.run(unit(*steps[start : start + 500]))
-        await self.queue.store.run(unit(_ADOPT_MESSAGES(to_campaign=number)))
+        if self.has_results:
+            await self._record(number, {line.id for line in book} - before)
         self.control.changed(number)
 
-    def _submission(self, recipients: Sequence[str], **changes: Any) -> Submission:
+    async def _record(self, number: CampaignId, adopted: set[LineId]) -> None:
+        """Give each delivery of ``adopted`` lines its recipient, and count them."""
+        columns = deliveries.c.keys()
+        rows = [
+            dict(zip(columns, row, strict=True))
+            for row in await rows_of(self.queue.store, deliveries)
+        ]
+        steps = [
+            _RECIPIENT(
+                message=row["message"],
+                campaign=number,
+                row=1,
+                delivery=row["id"],
+                address=row["recipient"],
+                fields="{}",
+                metadata="{}",
+                timezone="",
+                variant="",
+                is_seed=0,
+                state=int(State.QUEUED),
+                category="",
+                code=0,
+                enhanced="",
+                reply="",
+                at=None,
+            )
+            for row in rows
+            if row["line"] in adopted
+        ]
+        if steps:
+            count = ADD_TO_TOTAL(
+                campaign=number, state=int(State.QUEUED), category="", count=len(steps)
+            )
+            await self.queue.store.run(unit(*steps, count))
+
+    def _submission(self, recipient: str, **changes: Any) -> Submission:
         envelope = Envelope(
             parse_address("bounces@example.com"),
-            tuple(
-                Recipient(parse_address(each), frozenset({Notify.NEVER}))
-                for each in recipients
-            ),
+            (Recipient(parse_address(recipient), frozenset({Notify.NEVER})),),
         )
         values = {"is_bulk": True, "envelope": envelope} | changes
         return make_submission(at=self.queue.clock.now(), **values)

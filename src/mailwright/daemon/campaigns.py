@@ -19,6 +19,7 @@ from mailwright.queue.campaign.staging import StagingArea
 from mailwright.queue.campaign.storing import StoredContents
 from mailwright.queue.campaign.suppressed import suppressed_query
 from mailwright.queue.campaign.templates import Templates
+from mailwright.queue.campaign.watch import Watch
 from mailwright.queue.intake import IntakeSettings
 from mailwright.queue.tally import Tally
 from mailwright.store.bodies import BodyStore
@@ -92,6 +93,9 @@ class Campaigns:
                 on_sealing=self._begin,
             )
         )
+        self._watch = Watch(
+            store=store, campaigns=self.book, hold=self.jobs.hold, clock=clock
+        )
         self.templates = Templates(store, store.ids.take, clock, self.contents)
 
     def wait_for_lists(
@@ -127,6 +131,7 @@ class Campaigns:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.sealing.run(), name="sealing")
             tasks.create_task(self.progress.run(), name="progress of campaigns")
+            tasks.create_task(self._watch.run(), name="watch over campaigns")
 
     def pool_of(self, campaign: Campaign) -> PoolId | None:
         """Return where mail of ``campaign`` goes; ``None``: its stream is gone."""

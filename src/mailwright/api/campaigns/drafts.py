@@ -32,6 +32,7 @@ from mailwright.mta.compose.content import to_json
 from mailwright.mta.control import Choices, defect_of, json_name, parse_instant
 from mailwright.outbound_http import url_defect
 from mailwright.queue.campaign.job import UNCHANGED, Change, NewCampaign, Seed
+from mailwright.queue.campaign.watch import ThresholdError, parse_thresholds
 from mailwright.queue.campaign.window import WindowError, parse_window
 from mailwright.submission import Submission
 
@@ -103,6 +104,7 @@ def campaign_of(given: CampaignIn, asking: Asking) -> NewCampaign:
     choices = reading.choices(given, asking.now)
     pace = reading.pace(given.pace)
     window = reading.window(given.window)
+    reading.thresholds(given.thresholds)
     reading.list_url(given.list_url)
     content, defects = campaign_content(given, asking.template)
     if reading.errors or content is None or defects:
@@ -269,6 +271,12 @@ class _Reading:
         except WindowError as error:
             self.errors.append(FieldError(error.field, error.reason))
             return None
+
+    def thresholds(self, given: Mapping[str, object] | None) -> None:
+        try:
+            parse_thresholds(given)
+        except ThresholdError as error:
+            self.errors.append(FieldError(error.field, error.reason))
 
     def list_url(self, text: str | None) -> None:
         defect = "" if text is None else url_defect(text)
