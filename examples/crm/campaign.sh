@@ -43,7 +43,8 @@ python3 "$here/receiver.py" --listen "127.0.0.1:$port" --secret-file webhook.sec
   --out events.ndjson &
 receiver=$!
 api POST /v1/webhooks -H 'Content-Type: application/json' \
-  -d "{\"url\": \"http://127.0.0.1:$port/\", \"campaign\": \"$campaign\"}" >webhook.json
+  -d "{\"url\": \"http://127.0.0.1:$port/\", \"campaign\": \"$campaign\", \"after\": \"\"}" \
+  >webhook.json
 member secret <webhook.json >webhook.secret
 webhook=$(sed -n 's/.*"id":"\(whk_[^"]*\)".*/\1/p' webhook.json)
 
@@ -53,14 +54,16 @@ awk -v count="$count" -v domain="$domain" 'BEGIN {
     printf "{\"email\":\"buyer%d@%s\",\"fields\":{\"first_name\":\"Buyer %d\",\"points\":%d}}\n",
       n, domain, n, n % 500
 }' | split -l "$chunk_rows" -d -a 6 --filter='gzip -1 >"$FILE.gz"' - rows-
+state=$(api GET "/v1/campaigns/$campaign" | member state)
 for chunk in rows-*.gz; do
+  [ "$state" = draft ] || break
   api PUT "/v1/campaigns/$campaign/recipients?key=${chunk%.gz}" -T "$chunk" \
     -H 'Content-Type: application/x-ndjson' -H 'Content-Encoding: gzip' >/dev/null
 done
 echo "uploaded $count recipients"
 
 # 4. Start, and follow it to its end.
-api POST "/v1/campaigns/$campaign/start" >/dev/null
+[ "$state" != draft ] || api POST "/v1/campaigns/$campaign/start" >/dev/null
 while :; do
   api GET "/v1/campaigns/$campaign" >campaign.json
   state=$(member state <campaign.json)
