@@ -14,10 +14,10 @@ from typing_extensions import override
 
 from mailwright.api.pacing import PacedProtocol
 from mailwright.api.peers import PeerProtocol
+from mailwright.api.sockets import reachable
 
 _KEEP_ALIVE_S: Final = 30
 _BACKLOG: Final = 1024
-_MAX_SOCKET_PATH: Final = 107
 #: For requests under way when the server is cancelled, not stopped.
 _CUT_S: Final = 1.0
 #: Connections at once; more are told 503 at once.
@@ -176,19 +176,3 @@ def _unix_socket(path: Path) -> socket.socket:
         os.umask(mask)
     listening.setblocking(False)
     return listening
-
-
-@contextlib.contextmanager
-def reachable(path: Path) -> Iterator[str]:
-    """Give a name for the socket ``path`` that fits into an address.
-
-    An address holds 107 octets (unix(7)), and a folder's path may be longer.
-    """
-    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

@@ -5,30 +5,21 @@ under the node's lock and ask the same routes in this process.
 """
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import httpx
 import typer
 
-from mailwright.api.app import create_operator_app
-from mailwright.api.operating import UID_PREFIX
-from mailwright.api.ports import ApiLimits
-from mailwright.api.server import reachable
+from mailwright.api.sockets import SOCKET_NAME, reachable
 from mailwright.cli.failures import CommandError, command_errors
-from mailwright.clock import SystemClock
-from mailwright.config.loading import MAX_FILE_OCTETS, load_node
+from mailwright.config.loading import load_node
 from mailwright.config.node import NodeSettings
 from mailwright.config.problems import printable
-from mailwright.daemon.operating import SOCKET_NAME, open_offices
-from mailwright.daemon.state import open_state
-from mailwright.daemon.wiring import node_resolver
-from mailwright.mta.submission.budget import ByteBudget
 
 _T = TypeVar("_T")
 
@@ -37,8 +28,6 @@ _TIMEOUT_S: Final = 600.0
 _CONNECT_S: Final = 5.0
 #: Base of every address; the transport leads to one node whatever it says.
 _ORIGIN: Final = "http://node"
-#: A setup file and the keys that it names.
-_REQUEST_OCTETS: Final = 16 * MAX_FILE_OCTETS
 
 SettingsOption = Annotated[
     Path,
@@ -156,19 +145,13 @@ async def operator_client(node: NodeSettings) -> AsyncIterator[httpx.AsyncClient
             async with _client(transport) as client:
                 yield client
         return
-    clock = SystemClock()
-    async with open_state(node, clock) as state:
-        offices = open_offices(
-            state,
-            clock,
-            partial(node_resolver, node, clock),
-            ByteBudget(_REQUEST_OCTETS),
-            lambda: ApiLimits(request_octets=_REQUEST_OCTETS),
-        )
-        app = create_operator_app(offices.ports)
-        peer = (f"{UID_PREFIX}{os.geteuid()}", 0)
-        async with _client(httpx.ASGITransport(app, client=peer)) as client:
-            yield client
+    # Imported where it is needed: a node that runs is asked without all of it.
+    at_rest = import_module("mailwright.cli.at_rest")
+    async with (
+        at_rest.operator_transport(node) as transport,
+        _client(transport) as client,
+    ):
+        yield client
 
 
 def _client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:

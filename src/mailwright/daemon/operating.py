@@ -27,6 +27,7 @@ from mailwright.api.ports import (
     TimeDoor,
 )
 from mailwright.api.server import ApiServer
+from mailwright.api.sockets import SOCKET_NAME
 from mailwright.bounce.suppressing import Suppressions
 from mailwright.clock import Clock
 from mailwright.daemon.redirection import Redirection
@@ -41,8 +42,6 @@ from mailwright.store.ports import StoreError, UnitStore
 
 logger = logging.getLogger(__name__)
 
-#: The operator's door, in the state folder.
-SOCKET_NAME: Final = "operator.sock"
 #: How often the node looks whether another one changed the settings, and counts what
 #: is queued.
 LOOK_S: Final = 2.0
