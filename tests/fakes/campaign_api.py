@@ -181,7 +181,14 @@ class _Handler(BaseHTTPRequestHandler):
                     "subject": "Hello Ann", "author": "Acme <news@example.com>",
                     "html": "<p>Hi</p>", "text": "Hi\x1b Ann", "headers": {"X-A": "1"},
                     "octets": 400,
-                    "lint": [{"kind": "no_unsubscribe", "message": "no way to leave"}],
+                    "lint": [
+                        {
+                            "code": "no_unsubscribe",
+                            "severity": "warning",
+                            "where": "html",
+                            "message": "There is no way to leave.",
+                        }
+                    ],
                 }
             )  # fmt: skip
         elif what == "test":

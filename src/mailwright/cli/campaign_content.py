@@ -242,9 +242,8 @@ def preview_command(
     for line in (shown or "").splitlines():
         print(printable(line))
     for each in found["lint"]:
-        print(
-            printable(f"look at: {each['message']} ({each['kind']})"), file=sys.stderr
-        )
+        text = f"{each['severity']}: {each['where']}: {each['message']}"
+        print(printable(text), file=sys.stderr)
 
 
 @with_groups

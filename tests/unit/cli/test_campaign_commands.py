@@ -170,7 +170,7 @@ def test_a_preview_shows_the_mail_and_what_to_look_at(api: CampaignApi) -> None:
     assert asked.out == (
         "From: Acme <news@example.com>\nSubject: Hello Ann\nX-A: 1\n\nHi\\x1b Ann\n"
     )
-    assert asked.err == "look at: no way to leave (no_unsubscribe)\n"
+    assert asked.err == "warning: html: There is no way to leave.\n"
     assert api.bodies == [
         {
             "fields": {"first_name": "Ann", "points": 12},
