@@ -66,6 +66,7 @@ def test_the_demo_accounts_for_every_delivery(tmp_path: Path) -> None:
     assert status == 0, told
     assert list(found) == KEYS
     assert found["accepted"] == 60
+    assert " by a campaign: " in " ".join(told.split())
     assert found["accepted"] == sum(found[key] for key in KEYS[1:7])
     assert found["queued"] == found["cancelled"] == 0
     assert found["lost"] == found["duplicates"] == 0
@@ -128,6 +129,20 @@ def test_the_demo_fails_when_books_differ(
     assert "Something is wrong" in told
     # What is needed to find out why is kept.
     assert list(tmp_path.glob("mailwright-demo-*/node.log"))
+
+
+FORGET_A_ROW = """
+from mailwright.sandbox.demo.job import Job
+rows = Job.rows
+Job.rows = lambda self: list(rows(self))[1:]
+"""
+
+
+def test_the_demo_fails_when_a_row_of_the_campaign_is_missing(tmp_path: Path) -> None:
+    status, _, told = run_demo(tmp_path, "--recipients", "60", before=FORGET_A_ROW)
+    assert status == 1
+    assert "got no delivery" in told
+    assert "Something is wrong" in told
 
 
 def test_a_demo_that_takes_too_long_ends_with_what_is_queued(tmp_path: Path) -> None:

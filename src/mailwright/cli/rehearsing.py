@@ -33,6 +33,7 @@ from mailwright.sandbox.demo.folder import (
     Folder,
     write_folder,
 )
+from mailwright.sandbox.demo.job import with_job
 from mailwright.sandbox.demo.ledger import Delivery, Happening
 from mailwright.sandbox.demo.plan import plan, suppressed
 from mailwright.sandbox.demo.rehearsal import Ending, Rehearsal
@@ -66,7 +67,7 @@ async def rehearse(
         MailwrightError, OSError, HTTPException: node or sandbox cannot run; may be in a
             group.
     """
-    drafts = plan(recipients)
+    drafts, job = with_job(plan(recipients))
     inbox = InboxSettings(keep_content=True, letters_max=MAX_RECIPIENTS)
     async with Internet(sandbox_domains(), inbox=inbox, clock=clock) as net:
         folder = await write_folder(path, net.nameserver, net.smtp_port, clock.now())
@@ -77,8 +78,10 @@ async def rehearse(
             async with open_node(settings, clock) as node:
                 books = _NodeBooks(node)
                 await books.suppress(suppressed(drafts))
+                if job is not None:
+                    await books.suppress(job.suppressed)
                 doors = _doors(node, folder)
-                rehearsal = Rehearsal(drafts, doors, net.inbox, clock)
+                rehearsal = Rehearsal(drafts, job, doors, net.inbox, clock)
                 limit = limit_s(recipients)
                 ending = await _run(node, rehearsal, limit, interrupted, display)
                 last = rehearsal.snapshot()

@@ -230,14 +230,22 @@ def _headline(snapshot: Snapshot, rate: float) -> Text:
 
 def _sentences(result: Result) -> Iterator[Text]:
     found, examined, last = result.balance, result.examined, result.last
-    by_smtp = found.accepted - last.by_http
+    by_smtp = found.accepted - last.by_http - last.by_campaign
+    by_campaign = f", {last.by_campaign} by a campaign" if last.by_campaign else ""
     yield Text(
         f"In {last.seconds:.1f} s the node accepted {last.sent - len(result.refused)} "
-        f"messages for {found.accepted} recipients, {by_smtp} by SMTP and "
-        f"{last.by_http} by HTTP: {found.delivered} delivered, {found.bounced} bounced, "
+        f"messages for {found.accepted} recipients, {by_smtp} by SMTP, {last.by_http} by "
+        f"HTTP{by_campaign}: {found.delivered} delivered, {found.bounced} bounced, "
         f"{found.expired} expired, {found.suppressed} suppressed, "
         f"{found.cancelled} cancelled, {found.queued} queued."
     )
+    if last.handed is not None:
+        rows = last.handed.rows
+        yield Text(
+            f"The campaign's list had {rows['uploaded']} rows: {rows['accepted']} "
+            f"accepted, {rows['duplicate']} twice, {rows['invalid']} invalid, "
+            f"{rows['suppressed']} suppressed; an upload that came twice counted once."
+        )
     sources = ", ".join(
         f"{count} from {source}" for source, count in sorted(examined.sources.items())
     )

@@ -209,6 +209,23 @@ class HttpClient:
             DoorError: the API refused.
             OSError, HTTPException: the connection broke.
         """
+        octets = self._asked(method, path, credential, body, headers)
+        answer: Mapping[str, Any] = json.loads(octets)
+        return answer
+
+    def lines(self, path: str, credential: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the objects of an NDJSON answer; raises as :meth:`ask`."""
+        for line in self._asked("GET", path, credential).splitlines():
+            yield json.loads(line)
+
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        credential: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
         authorization = f"Bearer {self._secrets[credential]}"
         try:
             self._connection.request(
@@ -222,8 +239,7 @@ class HttpClient:
         if response.status >= 300:
             text = octets.decode("utf-8", "replace")
             raise DoorError(f"HTTP: {response.status} {text}")
-        answer: Mapping[str, Any] = json.loads(octets)
-        return answer
+        return octets
 
     def message_id_of(self, message: str) -> str:
         """Return the Message-ID of a message that the node knows."""

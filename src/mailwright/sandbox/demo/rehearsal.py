@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 
 from mailwright.clock import Clock
 from mailwright.sandbox.demo.balance import Balance, balance
+from mailwright.sandbox.demo.crm import Handed, hand_over
 from mailwright.sandbox.demo.doors import (
     Client,
     DoorError,
@@ -26,7 +27,9 @@ from mailwright.sandbox.demo.doors import (
     Receipt,
 )
 from mailwright.sandbox.demo.examiner import Examined, Examiner
+from mailwright.sandbox.demo.job import Job
 from mailwright.sandbox.demo.ledger import Delivery, Ledger, Promise
+from mailwright.sandbox.demo.letters import Composed
 from mailwright.sandbox.demo.plan import Draft
 from mailwright.sandbox.inbox import Inbox
 
@@ -50,7 +53,8 @@ class Snapshot:
     Attributes:
         messages: to send.
         sent: of them, acknowledged or refused.
-        by_http: recipients that came in by HTTP.
+        by_http: recipients that came in by HTTP, message by message.
+        handed: what became of the campaign's rows; ``None``: there is none yet.
     """
 
     seconds: float
@@ -58,6 +62,12 @@ class Snapshot:
     sent: int
     by_http: int
     ledger: Ledger
+    handed: Handed | None = None
+
+    @property
+    def by_campaign(self) -> int:
+        """Recipients that came in by the campaign."""
+        return 0 if self.handed is None else len(self.handed.receipts)
 
 
 class Rehearsal:
@@ -69,9 +79,16 @@ class Rehearsal:
     """
 
     def __init__(
-        self, drafts: Sequence[Draft], doors: Doors, inbox: Inbox, clock: Clock
+        self,
+        drafts: Sequence[Draft],
+        job: Job | None,
+        doors: Doors,
+        inbox: Inbox,
+        clock: Clock,
     ) -> None:
-        self._messages = len(drafts)
+        self._job = job
+        self._handed: Handed | None = None
+        self._messages = len(drafts) + (0 if job is None else len(job.members))
         self._drafts = deque(drafts)
         self._doors = doors
         self._clock = clock
@@ -102,6 +119,7 @@ class Rehearsal:
             self._taken + len(self.refused),
             self._by_http,
             self.ledger,
+            self._handed,
         )
 
     async def run(
@@ -118,8 +136,11 @@ class Rehearsal:
         """
         loop = asyncio.get_running_loop()
         self._started = self._clock.steady()
-        with _threads(CLIENTS + 1) as threads:
+        with _threads(CLIENTS + 2) as threads:
             async with asyncio.TaskGroup() as tasks:
+                if self._job is not None:
+                    crm = partial(self._hand_over, loop, self._job)
+                    tasks.create_task(_run_in(threads, crm), name="CRM")
                 for number in range(min(CLIENTS, self._messages)):
                     tasks.create_task(
                         _run_in(threads, partial(self._send_all, loop)),
@@ -153,6 +174,31 @@ class Rehearsal:
                     loop.call_soon_threadsafe(self.refused.append, text)
                 else:
                     loop.call_soon_threadsafe(self._note_receipt, receipt)
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, job: Job) -> None:
+        """Hand the campaign over; runs in a thread."""
+        try:
+            handed = hand_over(self._doors, job, self._is_over)
+        except DoorError as error:
+            loop.call_soon_threadsafe(self._note_failure, job, str(error))
+        else:
+            if handed is not None:
+                loop.call_soon_threadsafe(self._note_campaign, handed)
+
+    def _note_campaign(self, handed: Handed) -> None:
+        self._handed = handed
+        self.refused += handed.wrong
+        self._taken += len(handed.receipts)
+        for each in handed.receipts:
+            recipient = each.member.person.canonical
+            self.ledger.acknowledged(each.message, [recipient], each.promise)
+            expected = Composed(each.member.content())
+            self._examiner.expect(each.promise.message_id, expected)
+
+    def _note_failure(self, job: Job, text: str) -> None:
+        """Give the campaign up: nobody waits for its messages."""
+        self._messages -= len(job.members)
+        self.refused.append(text)
 
     def _note_receipt(self, receipt: Receipt) -> None:
         self._taken += 1
