@@ -95,6 +95,12 @@ def memory_mb(process: int, field: str) -> float:
     raise RuntimeError(f"no {field} of {process}")
 
 
+def processor_s(process: int) -> float:
+    """Return the processor time that a process has taken (proc(5), stat)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def reset_peak(process: int) -> None:
     """Let ``VmHWM`` begin anew (proc(5), clear_refs)."""
     Path(f"/proc/{process}/clear_refs").write_text("5")
@@ -158,6 +164,19 @@ class Node:
             raise RuntimeError(f"{method} {path}: {answer.status} {octets.decode()}")
         return json.loads(octets)
 
+    def tell(self, what: str, took_s: float, worked_s: float) -> float:
+        """Print how long something took, and how much of it the node worked.
+
+        The second says what the first would be on a machine with nothing else to do.
+        """
+        now_s = processor_s(self.process.pid)
+        print(
+            f"{what} in {took_s:.1f} s; the node's processor time "
+            f"{now_s - worked_s:.1f} s",
+            flush=True,
+        )
+        return now_s
+
     def stop(self) -> None:
         """End it."""
         self.process.terminate()
@@ -197,7 +216,7 @@ def run_node(rows: Path, count: int, folder: Path) -> Figures:
         path = f"/v1/campaigns/{campaign['id']}"
         reset_peak(node.process.pid)
         before = memory_mb(node.process.pid, "VmRSS")
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), processor_s(node.process.pid)
         node.ask(
             "PUT",
             f"{path}/recipients?key=all",
@@ -205,14 +224,14 @@ def run_node(rows: Path, count: int, folder: Path) -> Figures:
             **{"Content-Type": "application/x-ndjson", "Transfer-Encoding": "chunked"},
         )
         uploaded = time.perf_counter()
-        print(f"uploaded in {uploaded - began:.1f} s", flush=True)
+        worked = node.tell("uploaded", uploaded - began, worked)
         node.ask("POST", f"{path}/seal")
         while (state := node.ask("GET", path))["state"] == "sealing":
             if time.perf_counter() - uploaded > _SEAL_S:
                 raise RuntimeError("the job is not ready in time")
             node.rest()
         sealed = time.perf_counter()
-        print(f"sealed in {sealed - uploaded:.1f} s", flush=True)
+        node.tell("sealed", sealed - uploaded, worked)
         if state["state"] != "ready" or state["rows"]["accepted"] != count:
             raise RuntimeError(f"the job is {state['state']}: {state['rows']}")
         return Figures(
