@@ -155,8 +155,7 @@ def follow(node: Node, campaign: str, events: Events, within_s: float) -> dict:
         time.sleep(1)
 
 
-def main() -> int:
-    """Run the job; exit with 1 when the two sides did not count the same."""
+def _options() -> argparse.Namespace:
     options = argparse.ArgumentParser(description="Run a campaign as a CRM would")
     options.add_argument("--from", dest="author", required=True)
     options.add_argument("--recipients", type=int, default=100_000)
@@ -165,7 +164,12 @@ def main() -> int:
     options.add_argument("--listen", default="127.0.0.1:0", help="for webhooks")
     options.add_argument("--out", type=Path, default=Path("events.ndjson"))
     options.add_argument("--within", type=float, default=3600.0, metavar="SECONDS")
-    given = options.parse_args()
+    return options.parse_args()
+
+
+def main() -> int:
+    """Run the job; exit with 1 when the two sides did not count the same."""
+    given = _options()
     node = Node(os.environ["MAILWRIGHT_URL"], os.environ["MAILWRIGHT_API_KEY"])
 
     # The same name again is the same campaign: a CRM that crashed does it all again.
