@@ -24,7 +24,7 @@ from mailwright.queue.reporting import Reporter
 from mailwright.queue.settle import Claimed, claimed_of, end_waiting
 from mailwright.queue.statements import CLAIMED, NEVER
 from mailwright.queue.sweep import waiting_of
-from mailwright.queue.tables import deliveries
+from mailwright.queue.tables import NEVER_EXPIRES, deliveries
 from mailwright.queue.tally import Tally
 from mailwright.queue.terms import NoTerms, Terms
 from mailwright.store.ports import StoreError, UnitStore
@@ -48,6 +48,8 @@ _EXPIRED: Final = Query(
         deliveries.c.state == literal_column(str(int(State.QUEUED))),
         # Not of a submission that is not complete yet.
         deliveries.c.due_at < literal_column(str(NEVER)),
+        # As the partial index says it: what expires with its campaign is not in it.
+        deliveries.c.expires_at < literal_column(str(NEVER_EXPIRES)),
         deliveries.c.expires_at <= bindparam("expired_by"),
         deliveries.c.expires_at >= bindparam("after_at"),
         or_(

@@ -6,6 +6,7 @@ No statement of ours ever scans ``deliveries``: the queue is read by
 
 from datetime import date
 from functools import lru_cache
+from typing import Final
 
 from sqlalchemy import (
     Column,
@@ -20,6 +21,10 @@ from sqlalchemy import (
 from mailwright.store.tables import Big, Blob
 
 metadata = MetaData()
+
+#: ``expires_at`` of what does not expire by its own row: a campaign's expiry is the
+#: campaign's, so that a change of it writes one row.
+NEVER_EXPIRES: Final = 253_402_300_799_999_999
 
 #: One submission (a campaign's delivery is a message of its own).
 messages = Table(
@@ -43,7 +48,13 @@ messages = Table(
     Column("tags", Text, nullable=False),  # JSON list
     Column("metadata", Text, nullable=False),  # JSON object
     Column("edits", Text, nullable=False),  # JSON list: what intake changed
-    Index("messages_accepted", "accepted_at"),
+    # A campaign's messages go with it.
+    Index(
+        "messages_accepted",
+        "accepted_at",
+        sqlite_where=text("campaign IS NULL"),
+        postgresql_where=text("campaign IS NULL"),
+    ),
     Index(
         "messages_incomplete",
         "id",
@@ -129,8 +140,8 @@ deliveries = Table(
     Index(
         "deliveries_expiry",
         "expires_at",
-        sqlite_where=text("state = 0"),
-        postgresql_where=text("state = 0"),
+        sqlite_where=text(f"state = 0 AND expires_at < {NEVER_EXPIRES}"),
+        postgresql_where=text(f"state = 0 AND expires_at < {NEVER_EXPIRES}"),
     ),
     Index(
         "deliveries_sending",

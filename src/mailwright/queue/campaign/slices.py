@@ -26,9 +26,9 @@ from mailwright.queue.campaign.tables import (
     rejects,
 )
 from mailwright.queue.delivery import State
-from mailwright.queue.line import NOTHING_DUE, Line
+from mailwright.queue.line import Line
 from mailwright.queue.statements import ADD_TO_LINE
-from mailwright.queue.tables import deliveries, messages
+from mailwright.queue.tables import NEVER_EXPIRES, deliveries, messages
 from mailwright.store.json_text import to_json
 from mailwright.store.statements import Many, Query, Statement, Step, Unit, Urgency
 
@@ -36,8 +36,6 @@ from mailwright.store.statements import Many, Query, Statement, Step, Unit, Urge
 SLICE: Final = 100
 #: Rejects of one unit; they have one table and no index beside its key.
 REJECTS_SLICE: Final = 400
-#: The campaign's own expiry counts, so that a change of it writes one row.
-NEVER_EXPIRES: Final = to_micros(NOTHING_DUE)
 #: Characters of an address that a reject keeps.
 MAX_ADDRESS: Final = 320
 

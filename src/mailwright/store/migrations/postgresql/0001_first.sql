@@ -225,7 +225,7 @@ CREATE TABLE messages (
   PRIMARY KEY (id)
 );
 
-CREATE INDEX messages_accepted ON messages (accepted_at);
+CREATE INDEX messages_accepted ON messages (accepted_at) WHERE campaign IS NULL;
 
 CREATE INDEX messages_incomplete ON messages (id) WHERE is_complete = 0;
 
@@ -295,7 +295,7 @@ CREATE INDEX deliveries_message ON deliveries (message);
 
 CREATE INDEX deliveries_queue ON deliveries (line, band, due_at) WHERE state = 0;
 
-CREATE INDEX deliveries_expiry ON deliveries (expires_at) WHERE state = 0;
+CREATE INDEX deliveries_expiry ON deliveries (expires_at) WHERE state = 0 AND expires_at < 253402300799999999;
 
 CREATE INDEX deliveries_sending ON deliveries (epoch) WHERE state = 1;
 
