@@ -74,7 +74,7 @@ class ReleasedOut:
 
 @dataclass(frozen=True, slots=True)
 class BlockOut:
-    """What stops a line: hold, rest, time, permit, connections, lookup."""
+    """What stops a line: hold, campaign, rest, time, permit, connections, lookup."""
 
     by: str
     reason: str

@@ -38,6 +38,7 @@ from mailwright.queue.reading import (
     message_of,
     open_delivery_of,
 )
+from mailwright.queue.terms import Rest
 from mailwright.reply import Origin, Phase, Reply
 from mailwright.store.store import Store
 
@@ -59,8 +60,12 @@ class NodeReading:
         events: EventReading,
         why_waiting: Callable[[Line], Permit | None] = lambda _line: None,
         stopping: Callable[[Line], Sequence[Hold]] = lambda _line: (),
+        rest_of: Callable[[Line], Rest | None] = lambda _line: None,
     ) -> None:
-        """``why_waiting`` knows what keeps a whole lane back, ``stopping`` the holds."""
+        """``why_waiting`` knows what keeps a whole lane back, ``stopping`` the holds.
+
+        ``rest_of`` knows what the campaign of a line says.
+        """
         self._store = store
         self._book = book
         self._directory = directory
@@ -68,6 +73,7 @@ class NodeReading:
         self._events = events
         self._why_waiting = why_waiting
         self._stopping = stopping
+        self._rest_of = rest_of
 
     async def message(self, tenant: TenantId, ident: PublicId) -> MessageRecord | None:
         """Return a message of ``tenant``; another tenant's is ``None``."""
@@ -151,6 +157,10 @@ class NodeReading:
         if stored.line is None:
             return None
         line = self._book.get(stored.line)
+        rest = None if line is None else self._rest_of(line)
+        if rest is not None:
+            until = "" if rest.until is None else f" (until {_short(rest.until)})"
+            return f"{rest.reason}{until}"
         if line is not None and line.wait_until is not None:
             return f"{line.wait_reason} (until {_short(line.wait_until)})"
         refused = None if line is None else self._why_waiting(line)

@@ -557,6 +557,7 @@ def _doors(
             ),
             out.scheduler.why_waiting,
             out.operations.stopping,
+            out.scheduler.rest_of,
         ),
         store=state.store,
         budget=budget,

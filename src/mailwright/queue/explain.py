@@ -53,7 +53,7 @@ class Block:
     """What stops a line now.
 
     Attributes:
-        by: hold, rest, time, permit, connections or lookup.
+        by: hold, campaign, rest, time, permit, connections or lookup.
         reason: for people.
         until: when it ends; ``None`` where nobody knows.
     """
@@ -130,6 +130,9 @@ def block_of(
     stopping = holds.stopping(line, None if site is None else site.profile.provider)
     if stopping:
         return _held([hold.for_tenant(tenant) for hold in stopping])
+    rest = scheduler.rest_of(line)
+    if rest is not None:
+        return Block("campaign", rest.reason, rest.until)
     if line.wait_until is not None and line.wait_until > now:
         return Block("rest", line.wait_reason, line.wait_until)
     if line.next_due_at == NOTHING_DUE:

@@ -32,7 +32,7 @@ from mailwright.queue.choosing import (
 from mailwright.queue.hastening import Hastening
 from mailwright.queue.holds import OPEN_HOLDS, RELEASE_HOLD, Hold, Holds, hold_of
 from mailwright.queue.line import Line
-from mailwright.queue.operation_statements import MOVE_LINE
+from mailwright.queue.moving import Moving
 from mailwright.queue.parting import Parting
 from mailwright.queue.ports import Router
 from mailwright.queue.scheduler import Scheduler
@@ -43,8 +43,6 @@ from mailwright.store.statements import Step, Unit, unit
 
 logger = logging.getLogger(__name__)
 
-#: Lines that are moved in one go.
-MOVE_SLICE: Final = 200
 #: How often ends of holds, and what is left of cancellations, are looked at.
 LOOK_S: Final = 1.0
 
@@ -81,6 +79,9 @@ class Operations:
         self.choosing = Choosing(store, book, scheduler, router)
         self._parting = Parting(store, book)
         self._cancelling = Cancelling(store, self.choosing, clock, tally or Tally())
+        self._moving = Moving(
+            store, book, scheduler, self.choosing, self._parting, self._start
+        )
         self._hastening = Hastening(store, self.choosing, scheduler, clock)
         self._store = store
         self._clock = clock
@@ -275,29 +276,8 @@ class Operations:
         """
         _refuse_everything(selection)
         if selection.names_deliveries:
-            return await self._move_named(selection, pool, dry_run=dry_run)
-        lines, unresolved = await self.choosing.lines(selection)
-        moving = [line for line in lines if line.key.pool != pool]
-        extent = Chosen(moving, unresolved).extent()
-        if dry_run:
-            return extent
-        for some in slices(moving, MOVE_SLICE):
-            steps = (MOVE_LINE(line_id=line.id, to_pool=pool) for line in some)
-            await self._store.run(unit(*steps))
-            for line in some:
-                self.book.move(line, pool)
-                self.scheduler.restart(line)
-        return extent
-
-    async def _move_named(
-        self, selection: Selection, pool: PoolId, *, dry_run: bool
-    ) -> Extent:
-        found = await self.choosing.named(selection)
-        moving = [each for each in found if each.claimed.line.key.pool != pool]
-        if not dry_run:
-            waiting = [each for each in moving if each.waits]
-            self._start(await self._parting.part(waiting, pool=pool))
-        return extent_of(moving)
+            return await self._moving.named(selection, pool, dry_run=dry_run)
+        return await self._moving.lines(selection, pool, dry_run=dry_run)
 
     async def _extent(self, selection: Selection) -> Extent:
         if selection.names_deliveries:

@@ -215,6 +215,10 @@ class Scheduler:
         """Return how often in a row the host of ``lane`` could not be reached."""
         return self._unreachable.failures(lane)
 
+    def rest_of(self, line: Line) -> Rest | None:
+        """Return why the campaign of ``line`` lets nothing of it leave, if it does not."""
+        return self._tools.terms.rests(line, self._tools.clock.now())
+
     def why_waiting(self, line: Line) -> Permit | None:
         """Return what was refused to all of the lane that ``line`` is in, if it was."""
         lane = self._lanes.of(line)

@@ -7,9 +7,10 @@ leave is known at any moment.
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import perf_counter
 
 from fakes.campaigns import TENANT
 from fakes.controlled import AUTHOR, Controlled, drive, until
@@ -17,8 +18,10 @@ from fakes.operated_queue import OTHER_POOL, two_pools
 from fakes.queueing import POOL, ScriptedCourier, make_submission
 from mailwright.attempt import Attempt
 from mailwright.clock import ManualClock
+from mailwright.queue.campaign.control import LINES_AT_ONCE
 from mailwright.queue.campaign.job import Change, JobState
 from mailwright.queue.delivery import State
+from mailwright.queue.explain import Block, block_of
 from mailwright.queue.selection import Selection
 
 #: What the contract gives a change to act in.
@@ -369,3 +372,82 @@ def test_a_hold_of_an_operator_is_not_ended_by_a_resume(tmp_path: Path) -> None:
         await until(lambda: queue.courier.carried.total() == 5)
 
     drive(tmp_path, test, courier=opened())
+
+
+def test_people_are_told_which_campaign_stops_a_line_and_until_when(
+    tmp_path: Path,
+) -> None:
+    async def test(controlled: Controlled) -> None:
+        queue, jobs = controlled.queue, controlled.campaigns.jobs
+        number = await controlled.sealed("u@a.example", window=SHUT)
+        (line,) = queue.book
+
+        def told() -> Block | None:
+            return block_of(
+                line,
+                holds=queue.operations.holds,
+                scheduler=queue.scheduler,
+                now=queue.clock.now(),
+            )
+
+        assert told() == Block("campaign", "campaign spring has not been started")
+        await jobs.start(TENANT, number, AUTHOR)
+        opens_at = NOON + timedelta(hours=1)
+        reason = "its window opens at 2026-06-01T13:00:00Z"
+        assert told() == Block("campaign", reason, opens_at)
+        await jobs.pause(TENANT, number, AUTHOR)
+        paused = (
+            f"campaign spring is paused by {AUTHOR} since 2026-06-01T12:00:00+00:00"
+        )
+        assert told() == Block("campaign", paused)
+        await queue.operations.hold(Selection(pool=POOL), reason="why", author="cli:op")
+        assert told() == Block("hold", "held by cli:op: why")
+
+    drive(tmp_path, test, courier=Gate(), clock=ManualClock(NOON))
+
+
+def test_many_lines_are_acted_on_while_others_are_served(tmp_path: Path) -> None:
+    many = 95_000
+
+    async def test(controlled: Controlled) -> None:
+        queue, jobs = controlled.queue, controlled.campaigns.jobs
+        number = await controlled.sealed("u@a.example", pace_per_hour=1)
+        await jobs.start(TENANT, number, AUTHOR)
+        (first,) = queue.book
+        await until(lambda: first.sending)  # it holds at the gate
+        later = queue.clock.now() + timedelta(hours=1)
+        for each in range(many):
+            key = replace(first.key, domain=f"d{each}.example")
+            line = queue.book.line_for(key, later)
+            line.count = 1
+            queue.scheduler.park(line)
+        turns, longest, last = 0, 0.0, perf_counter()
+
+        async def others() -> None:
+            nonlocal turns, longest, last
+            while True:
+                await asyncio.sleep(0)
+                now = perf_counter()
+                turns, longest, last = turns + 1, max(longest, now - last), now
+
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(others())
+            await asyncio.sleep(0)
+            begun = last = perf_counter()
+            turns, longest = 0, 0.0
+            await jobs.pause(TENANT, number, AUTHOR)
+            lines = list(queue.book)
+            while not (lines[-1].is_held and lines[len(lines) // 2].is_held):
+                await asyncio.sleep(0)
+            took = perf_counter() - begun
+            serving.cancel()
+        assert all(line.is_held for line in lines)
+        # A slow machine takes longer for both: what must hold is their proportion.
+        assert turns > many / LINES_AT_ONCE
+        assert longest < took / 4
+        for line in lines:
+            if line is not first:
+                line.count = 0
+        queue.courier.open()
+
+    drive(tmp_path, test, courier=Gate())
