@@ -268,15 +268,8 @@ class StandingLoad:
         for number, (line_id, key) in enumerate(zip(ids, group.keys, strict=True)):
             rows.append(
                 ADD_TO_LINE(
-                    **{"class": int(key.stream_class)},
+                    **key.to_row(),
                     id=line_id,
-                    tenant=key.tenant,
-                    campaign=key.campaign,
-                    stream=key.stream,
-                    sending_domain=key.sending_domain,
-                    credential=key.credential,
-                    domain=key.domain,
-                    pool=key.pool,
                     count=each + (number < more),
                     next_due_at=to_micros(self._at),
                     hold=None,
