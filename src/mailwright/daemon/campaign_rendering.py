@@ -15,13 +15,14 @@ from sqlalchemy import bindparam, select
 from mailwright.accounts.directory import Directory
 from mailwright.api.campaigns.ports import Unrendered, Wanted
 from mailwright.api.campaigns.records import FindingOut, PreviewOut
+from mailwright.api.problems import Kind, ProblemError
 from mailwright.attempt import Parcel
 from mailwright.ids import DeliveryId, MessageId, PublicId, SendingDomainId, TenantId
 from mailwright.merge import Merge
 from mailwright.mta.compose.content import parse_json_object
 from mailwright.mta.compose.template import RenderError
 from mailwright.mta.preparing import Keys, Preparer
-from mailwright.mta.renderers import Order, Renderers
+from mailwright.mta.renderers import NoRendererError, Order, Renderers
 from mailwright.queue.campaign.rendered import Rendered
 from mailwright.queue.tables import deliveries
 from mailwright.reply import Reply
@@ -71,13 +72,15 @@ class NodeRendering:
         """Return what a recipient would see of a content's JSON.
 
         Raises:
-            NoRendererError: no process can be had.
+            ProblemError: no process can be had.
         """
         order = self._order(content, wanted)
         try:
             shown = await asyncio.to_thread(self._renderers.preview, order)
         except RenderError as error:
             return Unrendered(error.field, error.reason)
+        except NoRendererError as error:
+            raise _not_now() from error
         return PreviewOut(
             subject=shown.subject,
             author=shown.author,
@@ -97,10 +100,13 @@ class NodeRendering:
         """Return header section and body of a recipient's message.
 
         Raises:
-            NoRendererError: no process can be had.
+            ProblemError: no process can be had.
         """
         order = self._order(content, wanted)
-        (made,) = await asyncio.to_thread(self._renderers.render, [order])
+        try:
+            (made,) = await asyncio.to_thread(self._renderers.render, [order])
+        except NoRendererError as error:
+            raise _not_now() from error
         if isinstance(made, RenderError):
             return Unrendered(made.field, made.reason)
         return made.header, made.body
@@ -143,6 +149,10 @@ class NodeRendering:
             f"<{wanted.message_ident}@{author.rpartition('@')[2]}>",
         )
         return Order(content, merge, wanted.dated_at)
+
+
+def _not_now() -> ProblemError:
+    return ProblemError(Kind.UNAVAILABLE, "nothing can be rendered", retry_after_s=5)
 
 
 def _parcel(
