@@ -115,6 +115,13 @@ ROUTES: Mapping[tuple[str, str], Case] = {
                 for of in ("message", "final message")
             ),
             Probe("tag", lambda value: get("/v1/events", tag=value), 200),
+            Probe(
+                "campaign",
+                lambda value: get("/v1/events", campaign=value),
+                200,
+                # Nothing has happened in it: an own one is asked for by itself.
+                prove=lambda value: get(f"/v1/campaigns/{value}"),
+            ),
             Probe("customer", lambda value: get("/v1/events", recipient=value), 200),
         ],
         is_read=True,
@@ -123,6 +130,17 @@ ROUTES: Mapping[tuple[str, str], Case] = {
     ("POST", WEBHOOKS): Case(
         TENANTS,
         lambda side: Ask("POST", WEBHOOKS, json={"url": "ftp://hooks.example/"}),
+        [
+            Probe(
+                "campaign",
+                lambda value: Ask(
+                    "POST",
+                    WEBHOOKS,
+                    json={"url": "https://hooks.example/", "campaign": value},
+                ),
+                422,
+            )
+        ],
     ),
     ("GET", f"{WEBHOOKS}/{{id}}"): Case(
         TENANTS,

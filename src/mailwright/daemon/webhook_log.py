@@ -1,6 +1,7 @@
 """What webhooks are given of the node: the log as tenants read it, and sealed secrets."""
 
 from datetime import datetime
+from typing import Final
 
 from mailwright.accounts.sealing import Purpose, Sealer, Secret
 from mailwright.api.ports import EventFilter
@@ -17,6 +18,9 @@ from mailwright.events.following import (
 from mailwright.events.position import Position
 from mailwright.ids import Kind, TenantId, format_public, parse_public
 from mailwright.store.store import Store
+
+#: Of the log that is looked at to count what waits.
+_COUNTED_SLICES: Final = 10
 
 
 class JoinedLog:
@@ -68,6 +72,7 @@ class JoinedLog:
             self._reading.filter_of(tenant, wanted),
             limit=up_to,
             days=self._store.days(),
+            max_slices=_COUNTED_SLICES,
         )
         return len(page.events), page.events[0].at if page.events else None
 

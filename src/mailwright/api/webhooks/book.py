@@ -59,7 +59,7 @@ class Book:
         self._store = store
         self._now = now
         self._entries: dict[WebhookId, Entry] = {}
-        #: Called when there may be something to do.
+        #: Called when a tenant changed something: there may be something to do.
         self.on_change: Callable[[], None] = lambda: None
 
     async def load(self) -> None:
@@ -108,7 +108,8 @@ class Book:
     ) -> bool:
         """Put what ``changed`` makes of an endpoint in its place; durable on return.
 
-        With ``course``, only while it is on that one. Returns whether it was done.
+        With ``course``, only while it is on that one; nobody is told then. Returns
+        whether it was done.
 
         Raises:
             StoreError: nothing is changed.
@@ -129,7 +130,8 @@ class Book:
             if is_other_course:
                 entry.course += 1
                 entry.seen = ""
-        self.on_change()
+        if course is None:
+            self.on_change()
         return True
 
     async def remove(self, entry: Entry) -> None:

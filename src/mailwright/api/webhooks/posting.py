@@ -3,6 +3,8 @@
 Nothing of the answer is believed but its status.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
@@ -14,13 +16,19 @@ from mailwright.api.webhooks.endpoint import Endpoint
 from mailwright.api.webhooks.ports import Seals
 from mailwright.api.webhooks.schedule import Result
 from mailwright.api.webhooks.signing import headers_of
-from mailwright.outbound_http import OutboundHttp, OutboundHttpError, url_defect
+from mailwright.outbound_http import (
+    OutboundHttp,
+    OutboundHttpError,
+    StreamedAnswer,
+    url_defect,
+)
 from mailwright.routable import Network
 
 #: For all of a request.
 WITHIN_S: Final = 20.0
-#: Of an answer; the rest is not read.
+#: Of an answer, and for it after its status; the rest is not read.
 ANSWER_OCTETS: Final = 65_536
+DRAIN_S: Final = 2.0
 
 
 def webhook_url_defect(text: str, allowed: Sequence[Network]) -> str:
@@ -95,11 +103,8 @@ class HttpPoster:
                     "redirects are not followed" if 300 <= answer.status < 400 else "",
                     answer.headers.get("retry-after", "")[:64],
                 )
-                octets = 0
-                async for piece in answer.pieces:
-                    octets += len(piece)
-                    if octets >= ANSWER_OCTETS:
-                        break
+                with contextlib.suppress(TimeoutError):
+                    await _drain(answer)
         except OutboundHttpError as error:
             return result or Result(0, error.reason)
         return result
@@ -110,3 +115,13 @@ class HttpPoster:
         if endpoint.old_secret is not None and until is not None and at < until:
             sealed.append(endpoint.old_secret)
         return [self._seals.open(endpoint.id, each) for each in sealed]
+
+
+async def _drain(answer: StreamedAnswer) -> None:
+    """Read what comes, within limits: who is cut short takes it for a failure of ours."""
+    octets = 0
+    async with asyncio.timeout(DRAIN_S):
+        async for piece in answer.pieces:
+            octets += len(piece)
+            if octets >= ANSWER_OCTETS:
+                return

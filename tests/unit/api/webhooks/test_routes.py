@@ -126,6 +126,60 @@ def test_how_it_is_doing_can_be_seen(tmp_path: Path) -> None:
     drive(tmp_path, test, Answer.FAIL)
 
 
+async def run_campaign(node: RunningNode, name: str, *rows: dict[str, Any]) -> str:
+    """Make a campaign, start it, and return its id."""
+    body = {
+        "name": name,
+        "from": "news@example.com",
+        "subject": "Hello {{ name }}",
+        "text": "Dear {{ name }}\n",
+        "tags": [name],
+        "metadata": {"season": "spring"},
+        "recipients": list(rows),
+        "start": True,
+    }
+    made = await ok(node.http.post("/v1/campaigns", json=body))
+    ident: str = made["id"]
+    return ident
+
+
+def row(number: int) -> dict[str, Any]:
+    return {
+        "email": f"{number}@{DOMAIN}",
+        "fields": {"name": f"N{number}"},
+        "metadata": {"lead": str(number)},
+    }
+
+
+def test_a_webhook_follows_one_campaign_to_the_last_recipient(tmp_path: Path) -> None:
+    async def test(node: RunningNode, hook: HookReceiver) -> None:
+        first = await run_campaign(node, "spring", *map(row, range(12)))
+        path, secret = await create(node, hook.url(), campaign=first, after="")
+        second = await run_campaign(node, "autumn", *map(row, range(3)))
+        await ok(node.http.post("/v1/messages", json=message(f"a@{DOMAIN}")))
+        await hook.wait(lambda: len(hook.events()) == 24)
+        assert {each["campaign"] for each in hook.events()} == {first}
+        assert {each["type"] for each in hook.events()} == {"received", "delivered"}
+        for event in hook.events():
+            lead = event["recipient"].partition("@")[0]
+            assert event["metadata"] == {"season": "spring", "lead": lead}
+            assert event["tags"] == ["spring"]
+        assert all(each.is_signed_with(secret) for each in hook.requests)
+        page = await ok(node.http.get("/v1/events", params={"campaign": first}))
+        assert page["events"] == hook.events()
+        tagged = {"tag": "autumn", "limit": 1000}
+        async with asyncio.timeout(60):
+            while True:
+                page = await ok(node.http.get("/v1/events", params=tagged))
+                if len(page["events"]) == 6:
+                    break
+                await asyncio.sleep(0.05)
+        assert {each["campaign"] for each in page["events"]} == {second}
+        assert (await ok(node.http.get(path)))["campaign"] == first
+
+    drive(tmp_path, test)
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({}, "url"),
     ({"url": "http://hooks.example/#x"}, "url"),
