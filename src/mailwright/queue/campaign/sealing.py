@@ -16,7 +16,6 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Final
 
 from mailwright.clock import to_micros
@@ -40,6 +39,8 @@ from mailwright.store.statements import Step, Unit
 
 logger = logging.getLogger(__name__)
 
+#: Seals that share the store: a small one does not wait for a large one.
+AT_ONCE: Final = 2
 #: How soon a seal goes on that the store has refused.
 AGAIN_S: Final = 2.0
 
@@ -59,13 +60,14 @@ class UploadsLostError(MailwrightError):
 
 
 class Sealing:
-    """One task: seals campaigns, one after the other."""
+    """Seals campaigns, :data:`AT_ONCE` at a time."""
 
     def __init__(self, ports: SealingPorts) -> None:
         self._ports = ports
         self._store = ports.store
         self._wake = asyncio.Event()
         self._stopping = threading.Event()
+        self._under_way: set[CampaignId] = set()
 
     def begin(self, _campaign: CampaignId) -> None:
         """Note that there is one to be sealed, or whose uploads are of no use."""
@@ -74,23 +76,33 @@ class Sealing:
     async def run(self) -> None:
         """Seal what is to be sealed, until cancelled."""
         try:
-            while True:
-                self._wake.clear()
-                await self._sweep()
-                refused = False
-                for campaign in self._ports.campaigns:
-                    if campaign.state is JobState.SEALING and self._ports.is_ready(
-                        campaign
-                    ):
-                        refused = not await self._try(campaign.id) or refused
-                if not refused:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    self._wake.clear()
+                    await self._sweep()
+                    for campaign in self._ports.campaigns:
+                        if self._is_next(campaign):
+                            self._under_way.add(campaign.id)
+                            tasks.create_task(self._one(campaign.id), name="seal")
                     await self._wake.wait()
-                    continue
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(AGAIN_S):
-                        await self._wake.wait()
         finally:
             self._stopping.set()
+
+    def _is_next(self, campaign: Campaign) -> bool:
+        return (
+            campaign.state is JobState.SEALING
+            and campaign.id not in self._under_way
+            and len(self._under_way) < AT_ONCE
+            and self._ports.is_ready(campaign)
+        )
+
+    async def _one(self, campaign: CampaignId) -> None:
+        try:
+            if not await self._try(campaign):
+                await asyncio.sleep(AGAIN_S)
+        finally:
+            self._under_way.discard(campaign)
+            self._wake.set()
 
     async def _try(self, campaign: CampaignId) -> bool:
         """Seal a campaign; return false when it has to be tried again."""
@@ -107,7 +119,7 @@ class Sealing:
         except (MailwrightError, OSError, LookupError) as error:
             logger.exception("campaign %d cannot be sealed", campaign)
             return await self._fail(campaign, str(error))
-        return True
+        return self._sealing(campaign) is None
 
     async def _fail(self, campaign: CampaignId, reason: str) -> bool:
         try:

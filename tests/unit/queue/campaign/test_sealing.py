@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -263,7 +264,7 @@ def test_what_staging_cannot_give_fails_the_campaign_with_the_reason(
     asyncio.run(main())
 
 
-def test_the_task_seals_whatever_asks_for_it_one_after_the_other(
+def test_whatever_asks_to_be_sealed_is(
     tmp_path: Path,
 ) -> None:
     async def main() -> None:
@@ -271,7 +272,7 @@ def test_the_task_seals_whatever_asks_for_it_one_after_the_other(
         async with sealed_by(tmp_path, staging) as (campaigns, _, sealing):
             running = asyncio.create_task(sealing.run())
             idents = []
-            for count in (0, 3, 1500):
+            for count in (0, 3, 1500, 2):
                 made = await campaigns.jobs.create(new_campaign())
                 staging.uploaded[made.id] = staged(count)
                 await campaigns.jobs.seal(TENANT, made.id, "me")
@@ -285,8 +286,42 @@ def test_the_task_seals_whatever_asks_for_it_one_after_the_other(
             assert {each["campaign"]: each["count"] for each in totals} == {
                 idents[1]: 3,
                 idents[2]: 1500,
+                idents[3]: 2,
             }
             assert not await all_of(campaigns.store, rejects)
+
+    asyncio.run(main())
+
+
+def test_a_small_seal_does_not_wait_for_a_large_one(tmp_path: Path) -> None:
+    gate = threading.Event()
+
+    class Slow(MemoryStaging):
+        def prepare(self, campaign: int, *about):
+            if len(self.uploaded.get(campaign, ())) > 10:
+                assert gate.wait(60)
+            return super().prepare(campaign, *about)
+
+    async def main() -> None:
+        staging = Slow()
+        async with sealed_by(tmp_path, staging) as (campaigns, _, sealing):
+            running = asyncio.create_task(sealing.run())
+            idents = []
+            for count in (50, 3):
+                made = await campaigns.jobs.create(new_campaign())
+                staging.uploaded[made.id] = staged(count)
+                await campaigns.jobs.seal(TENANT, made.id, "me")
+                idents.append(made.id)
+            large, small = idents
+            async with asyncio.timeout(60):
+                while campaigns.book.get(small).state is not JobState.READY:
+                    await asyncio.sleep(0.005)
+            assert campaigns.book.get(large).state is JobState.SEALING
+            gate.set()
+            async with asyncio.timeout(60):
+                while campaigns.book.get(large).state is not JobState.READY:
+                    await asyncio.sleep(0.005)
+            running.cancel()
 
     asyncio.run(main())
 
