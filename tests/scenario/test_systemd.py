@@ -108,24 +108,40 @@ def test_the_supplied_key_is_found_by_the_name_in_the_unit(tmp_path: Path) -> No
 
 
 class Manager:
-    """What the node tells its service manager."""
+    """What the node tells its service manager; :meth:`listening` to it all the time.
+
+    The kernel keeps a few datagrams that nobody reads, and refuses the next.
+    """
 
     def __init__(self, name: str) -> None:
         self.address = f"@{name}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(f"\0{name}")
         self._socket.setblocking(False)
-        self.heard: list[str] = []
+        self._heard: list[str] = []
+        self._news = asyncio.Event()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as tasks:
+            listens = tasks.create_task(self._listen())
+            yield
+            listens.cancel()
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            said = await loop.sock_recv(self._socket, 4096)
+            self._heard += said.decode().split("\n")
+            self._news.set()
 
     async def wait(self, wanted: str) -> None:
-        """Return when ``wanted`` was said, since the last time that it was waited for."""
-        loop = asyncio.get_running_loop()
+        """Return when ``wanted`` was said, after what was last waited for."""
         async with asyncio.timeout(120):
-            while True:
-                said = (await loop.sock_recv(self._socket, 4096)).decode().split("\n")
-                self.heard += said
-                if wanted in said:
-                    return
+            while wanted not in self._heard:
+                self._news.clear()
+                await self._news.wait()
+        del self._heard[: self._heard.index(wanted) + 1]
 
     def close(self) -> None:
         self._socket.close()
@@ -296,6 +312,7 @@ def test_a_node_under_all_restrictions_delivers(plan: Plan, tmp_path: Path) -> N
 
     async def main() -> None:
         async with (
+            manager.listening(),
             Internet(["there.example"]) as net,
             confined_node(under, port, net, tmp_path) as node,
         ):
