@@ -40,7 +40,8 @@ def campaign_lines(campaign: Mapping[str, Any]) -> Iterator[str]:
         counted = sorted(categories.items(), key=lambda each: (-each[1], each[0]))
         listed = ", ".join(f"{count:,} {name}" for name, count in counted)
         yield printable(f"  failed for  {listed}")
-    yield from _limits(campaign)
+    if not campaign.get("finished_at"):
+        yield from _limits(campaign)
     yield from _pace(campaign)
     if campaign.get("reason"):
         yield printable(f"  because     {_reason(campaign['reason'])}")
