@@ -18,8 +18,8 @@ from mailwright.clock import SystemClock
 from mailwright.config.loading import MAX_FILE_OCTETS
 from mailwright.config.node import NodeSettings
 from mailwright.daemon.operating import open_offices
+from mailwright.daemon.outgoing import node_resolver
 from mailwright.daemon.state import open_state
-from mailwright.daemon.wiring import node_resolver
 from mailwright.mta.submission.budget import ByteBudget
 
 #: A setup file and the keys that it names.

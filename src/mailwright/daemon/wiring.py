@@ -5,31 +5,23 @@ what :func:`wire` returns.
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
-from random import Random
-from typing import Final
 
-from mailwright.accounts.authentication import Authenticator
-from mailwright.accounts.guesses import GuessLimiter
-from mailwright.accounts.keyring import KeyRing
-from mailwright.accounts.logins import Logins, SmtpLogins
 from mailwright.accounts.quotas import Quotas
-from mailwright.api.app import create_app
-from mailwright.api.ports import ApiLimits, ApiPorts, MetricsDoor, QueueDoor
-from mailwright.api.server import ApiServer
-from mailwright.bounce import dsn, suppression, verdict
-from mailwright.clock import Clock, ClockTrust
+from mailwright.api.ports import MetricsDoor, QueueDoor
+from mailwright.bounce import suppression
+from mailwright.clock import Clock
 from mailwright.config.node import NodeSettings
 from mailwright.daemon.campaign_doors import CampaignDoors
 from mailwright.daemon.campaigns import Campaigns
-from mailwright.daemon.event_reading import EventReading
+from mailwright.daemon.doors import Doors, doors_of
 from mailwright.daemon.eventlog import EventFile, event_file_of
 from mailwright.daemon.metrics import NodeMetrics
-from mailwright.daemon.operating import Offices, Operating, open_offices
-from mailwright.daemon.reading import NodeReading
+from mailwright.daemon.operating import Operating, open_offices
+from mailwright.daemon.outgoing import Outgoing, node_resolver, outgoing
 from mailwright.daemon.redirection import Redirection
 from mailwright.daemon.room_settings import (
     admission_limits,
@@ -42,59 +34,23 @@ from mailwright.daemon.room_settings import (
     scheduler_settings,
 )
 from mailwright.daemon.state import State
-from mailwright.daemon.timekeeping import Timekeeping
 from mailwright.daemon.vitals import Readiness, Vitals
-from mailwright.daemon.webhooks import Webhooks, webhooks_of
 from mailwright.ids import StreamId
 from mailwright.mta.admission import Admission
-from mailwright.mta.courier import Courier
-from mailwright.mta.dialing import Dialer
-from mailwright.mta.ourselves import Ourselves
-from mailwright.mta.preparing import Preparer
-from mailwright.mta.renderers import Renderers
-from mailwright.mta.routing import Router
 from mailwright.mta.submission.budget import ByteBudget
-from mailwright.mta.submission.door import DoorPorts
 from mailwright.mta.submission.listener import Listener
-from mailwright.mta.submission.spool import Spools
-from mailwright.mta.tls import load_contexts
-from mailwright.mta.tls_memory import StoredTlsFailures
-from mailwright.mta.workers.pool import ProcessWorkers
-from mailwright.mta.workers.ready import Workers
-from mailwright.mta.workers.threads import ThreadWorkers
 from mailwright.outbound_http import OutboundHttp
 from mailwright.queue.book import LineBook
 from mailwright.queue.campaign.book import CampaignBook
 from mailwright.queue.campaign.control import Control, ControlPorts
 from mailwright.queue.campaign.staging import StagingArea
 from mailwright.queue.campaign.terms import CampaignTerms
-from mailwright.queue.claims import Claims
-from mailwright.queue.content import Contents
-from mailwright.queue.expiry import Expiry
-from mailwright.queue.holds import Holds
-from mailwright.queue.in_flight import InFlight
 from mailwright.queue.intake import QueueIntake
-from mailwright.queue.line import Line
-from mailwright.queue.operations import Operations
-from mailwright.queue.reporting import Reporter
-from mailwright.queue.scheduler import Scheduler
-from mailwright.queue.settlement import Settlement, SettlementSettings
+from mailwright.queue.settlement import SettlementSettings
 from mailwright.queue.statements import queue_statements
-from mailwright.queue.tally import Tally
-from mailwright.queue.terms import Terms
-from mailwright.queue.tools import Tools
-from mailwright.reputation.limits import LimitBook, SharedLimits
-from mailwright.reputation.permits import Permits
-from mailwright.reputation.provider import ProfileBook, load_profiles
-from mailwright.reputation.stored import StoredLimits
-from mailwright.resolver import DnspythonResolver, Resolver, system_nameservers
+from mailwright.resolver import Resolver
 from mailwright.store.bodies import BodyStore
 from mailwright.store.folders import make_folder
-from mailwright.store.health import Reserve
-from mailwright.store.trusted_time import forget_trusted
-
-#: Without processes for it: signing lets go of the interpreter, so two cores are used.
-SIGNING_THREADS: Final = 2
 
 
 @dataclass(slots=True)
@@ -106,8 +62,8 @@ class Node:
     clock: Clock
     book: LineBook
     intake: QueueIntake
-    out: "Outgoing"
-    doors: "Doors"
+    out: Outgoing
+    doors: Doors
     bodies: BodyStore
     readiness: Readiness
     operating: Operating
@@ -115,39 +71,6 @@ class Node:
     event_file: EventFile | None
     campaigns: Campaigns
     control: Control
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """What carries mail away, and events."""
-
-    scheduler: Scheduler
-    courier: Courier
-    workers: Workers
-    settlement: Settlement
-    contents: Contents
-    dialer: Dialer
-    tls_memory: StoredTlsFailures
-    profiles: ProfileBook
-    tally: Tally
-    trust: ClockTrust
-    limits: StoredLimits
-    reporter: Reporter
-    operations: Operations
-    expiry: Expiry
-    timekeeping: Timekeeping
-    webhooks: Webhooks
-
-
-@dataclass(slots=True)
-class Doors:
-    """What takes mail in."""
-
-    listeners: Sequence[Listener]
-    api: ApiServer
-    admission: Admission
-    api_limits: ApiLimits
-    campaigns: CampaignDoors
 
 
 def wire(
@@ -183,7 +106,7 @@ def wire(
         return campaigns.lifetime_of(stream)  # which are made from what asks
 
     terms = CampaignTerms(campaign_book, lifetime_of)
-    out = _outgoing(
+    out = outgoing(
         settings, state, clock, resolver, bodies, budget, book, vitals, terms
     )
     quotas = Quotas(state.settings.directory)
@@ -292,7 +215,7 @@ def wire(
         )
         return MetricsDoor(collector, settings.http.metrics_networks)
 
-    doors = _doors(
+    doors = doors_of(
         settings,
         state,
         clock,
@@ -320,274 +243,6 @@ def wire(
         campaigns,
         control,
     )
-
-
-def _workers(settings: NodeSettings, keys: KeyRing) -> Workers:
-    """Return what renders and signs."""
-    if settings.delivery.signing_processes:
-        return ProcessWorkers(keys, settings.delivery.signing_processes)
-    renderers = Renderers(SIGNING_THREADS)
-    preparer = Preparer(keys, renderers)
-    return ThreadWorkers(preparer, SIGNING_THREADS, on_end=renderers.close)
-
-
-def _webhooks(state: State, clock: Clock, resolver: Resolver) -> Webhooks:
-    live = state.settings
-    return webhooks_of(
-        state.store,
-        live.sealer,
-        EventReading(state.store, live.keys.subject_key.subject, live.directory),
-        resolver,
-        clock,
-        live.directory,
-    )
-
-
-def _outgoing(
-    settings: NodeSettings,
-    state: State,
-    clock: Clock,
-    resolver: Resolver,
-    bodies: BodyStore,
-    budget: ByteBudget,
-    book: LineBook,
-    vitals: Vitals,
-    terms: Terms,
-) -> Outgoing:
-    store, live = state.store, state.settings
-    delivery = settings.delivery
-    tls_memory = StoredTlsFailures(store)
-    dialer = Dialer(
-        resolver,
-        load_contexts(),
-        tls_memory,
-        clock,
-        allowed_networks=lambda: live.directory().allowed_networks,
-        password=lambda sealed: live.keys.password(sealed).reveal().decode(),
-        settings=dial_settings(settings),
-    )
-    holds = Holds()
-    workers = _workers(settings, live.keys)
-    courier = Courier(dialer, workers, clock, holds.stops_everything)
-    profiles = load_profiles(retry_ladder(settings))
-    profiles.override(live.directory().provider_changes)
-    shared = SharedLimits(lambda: live.directory().throttles)
-    router = Router(
-        resolver,
-        live.directory,
-        profiles,
-        clock,
-        delivery.smtp_port,
-        ourselves=_ourselves(settings, state),
-    )
-    # Settling tells the scheduler, which is made from settling.
-    made: list[Scheduler] = []
-
-    def on_due(line: Line) -> None:
-        made[0].on_due(line)
-
-    async def believed() -> None:
-        await forget_trusted(store)
-        await made[0].reconsider()
-
-    tally, trust = Tally(), ClockTrust()
-    limits = StoredLimits(store, clock, trust)
-    contents = Contents(store, bodies.read)
-    reporter = Reporter(
-        store=store,
-        next_id=store.ids.take,
-        book=book,
-        contents=contents,
-        directory=live.directory,
-        subject_of=live.keys.subject_key.subject,
-        composer=dsn,
-        settings=report_settings(settings),
-        on_queued=on_due,
-        tally=tally,
-    )
-    in_flight = InFlight(clock, lambda: made[0].connections)
-    settlement = Settlement(
-        store=store,
-        clock=clock,
-        verdicts=verdict,
-        draw=Random().random,  # noqa: S311 - spreads load, guards nothing
-        settings=SettlementSettings(delivery.ambiguous_retry),
-        on_due=on_due,
-        in_flight=in_flight,
-        tally=tally,
-        trust=trust,
-        reporter=reporter,
-    )
-    tools = Tools(
-        clock,
-        Claims(
-            store,
-            queue_statements(suppression),
-            clock,
-            settlement.release,
-            in_flight,
-            tally,
-            trust,
-            reporter=reporter,
-            terms=terms,
-        ),
-        contents,
-        settlement,
-        Permits(
-            lambda: live.directory().pools,
-            limits.state,
-            LimitBook(shared.throttles, shared.daily),
-            is_suspect=lambda: trust.is_suspect,
-        ),
-        budget,
-        in_flight,
-        tally,
-        terms,
-    )
-    scheduler = Scheduler(
-        tools=tools,
-        router=router,
-        courier=courier,
-        directory=live.directory,
-        settings=scheduler_settings(settings),
-        stops=holds.stops,
-        stops_everything=holds.stops_everything,
-    )
-    made.append(scheduler)
-    operations = Operations(
-        store=store,
-        book=book,
-        scheduler=scheduler,
-        holds=holds,
-        router=router,
-        clock=clock,
-        next_id=store.ids.take,
-        tally=tally,
-        recall=courier.recall,
-    )
-    return Outgoing(
-        scheduler,
-        courier,
-        workers,
-        settlement,
-        contents,
-        dialer,
-        tls_memory,
-        profiles,
-        tally,
-        trust,
-        limits,
-        reporter,
-        operations,
-        Expiry(
-            store=store,
-            book=book,
-            clock=clock,
-            trust=trust,
-            tally=tally,
-            reporter=reporter,
-            terms=terms,
-        ),
-        Timekeeping(clock, trust, vitals, believed),
-        _webhooks(state, clock, resolver),
-    )
-
-
-def _ourselves(settings: NodeSettings, state: State) -> Ourselves:
-    listeners = settings.smtp
-    names = {settings.hostname, *map(settings.greeting_name, listeners)}
-    live = state.settings
-    return Ourselves(
-        frozenset(names),
-        tuple((each.listen.host, each.listen.port) for each in listeners),
-        lambda: {each.address for each in live.directory().sources.values()},
-    )
-
-
-def node_resolver(settings: NodeSettings, clock: Clock) -> Resolver:
-    """Return the resolver that the node's file names."""
-    dns = settings.dns
-    return DnspythonResolver(
-        [str(each) for each in dns.nameservers] or system_nameservers(),
-        port=dns.port,
-        timeout_s=dns.timeout.total_seconds(),
-        clock=clock,
-        cache_max=dns.cache_max,
-    )
-
-
-def _doors(
-    settings: NodeSettings,
-    state: State,
-    clock: Clock,
-    budget: ByteBudget,
-    book: LineBook,
-    readiness: Readiness,
-    offices: Offices,
-    metrics: Callable[[Sequence[Listener]], MetricsDoor],
-    out: Outgoing,
-    campaigns: CampaignDoors,
-) -> Doors:
-    directory, intake = state.settings.directory, campaigns.ports.intake
-    logins = Logins(Authenticator(directory), GuessLimiter())
-    ports = DoorPorts(
-        SmtpLogins(logins, clock),
-        campaigns.admission,
-        intake,
-        clock,
-        budget,
-        _spools(settings, budget),
-    )
-    listeners = [
-        Listener(door_settings(settings, listener), ports) for listener in settings.smtp
-    ]
-    api_ports = ApiPorts(
-        keys=logins,
-        admission=campaigns.admission,
-        intake=intake,
-        reading=NodeReading(
-            state.store,
-            book,
-            directory,
-            clock,
-            EventReading(
-                state.store,
-                state.settings.keys.subject_key.subject,
-                state.settings.directory,
-            ),
-            out.scheduler.why_waiting,
-            out.operations.stopping,
-            out.scheduler.rest_of,
-        ),
-        store=state.store,
-        budget=budget,
-        clock=clock,
-        hostname=settings.hostname,
-        fresh_id=campaigns.ports.fresh_id,
-        unready=readiness.reasons,
-        notices=lambda: [
-            *out.operations.public_notices(),
-            *out.timekeeping.notices(),
-        ],
-        metrics=metrics(listeners),
-        limits=lambda: doors.api_limits,
-        operating=offices.ports,
-    )
-    listen = settings.http.listen
-    app = create_app(api_ports, campaigns.ports, webhooks=out.webhooks.door)
-    server = ApiServer(app, listen.host, listen.port)
-    doors = Doors(
-        listeners, server, campaigns.admission, api_limits(settings), campaigns
-    )
-    return doors
-
-
-def _spools(settings: NodeSettings, budget: ByteBudget) -> Spools:
-    folder = settings.state_dir / "spool"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    # The same as makes a node unready: see daemon/maintenance.py.
-    reserve = Reserve(settings.limits.max_message * 3 // 2)
-    return Spools.in_folder(folder, reserve, budget)
 
 
 def apply(node: Node, settings: NodeSettings) -> None:
