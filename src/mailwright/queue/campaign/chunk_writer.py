@@ -28,6 +28,7 @@ from mailwright.queue.campaign.frames import ROWS, to_frame, write_all
 from mailwright.queue.campaign.rows import Row, RowParser, RowsError
 from mailwright.queue.campaign.uploads import PIECE_OCTETS, PackedError, Unpacker
 from mailwright.store.disk_errors import disk_errors
+from mailwright.store.ports import StoreFullError
 
 #: Rows are made durable after so many, or by the first call after so long.
 SYNC_ROWS: Final = 50_000
@@ -51,6 +52,7 @@ class Ledger(Protocol):
 
         Raises:
             StagingFullError: it would be too much.
+            StoreFullError: the disk has no room for it.
         """
         ...
 
@@ -158,7 +160,8 @@ class ChunkWriter:
         if not self._has_ended:
             try:
                 with disk_errors("write staged rows"):
-                    with suppress(StagingFullError):  # rows that are too many
+                    # Rows that are too many are left out.
+                    with suppress(StagingFullError, StoreFullError):
                         self._write_frame()
                     self._sync()
             finally:
@@ -183,7 +186,7 @@ class ChunkWriter:
         try:
             with disk_errors("write staged rows"):
                 yield
-        except (RowsError, StagingFullError):
+        except (RowsError, StagingFullError, StoreFullError):
             self.abort()
             raise
         except BaseException:

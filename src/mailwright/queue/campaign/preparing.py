@@ -46,6 +46,10 @@ from mailwright.store.folders import sync_folder
 #: Called with how many rows are done, and how many that is all.
 Progress = Callable[[int, int], None]
 
+#: What a row takes of the disk while it is prepared, beside its staged octets: its
+#: subject twice, its number, its line, and what frames them.
+PREPARED_ROW_OCTETS: Final = 200
+
 _PASSING: Final = ".new"
 _SUBJECTS: Final = "subjects"
 _SUBJECT_RUNS: Final = "subjects.runs"

@@ -19,7 +19,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -42,14 +42,17 @@ from mailwright.queue.campaign.chunk_writer import (
     StagingFullError,
 )
 from mailwright.queue.campaign.prepared import Prepared
-from mailwright.queue.campaign.preparing import Preparing, Progress
+from mailwright.queue.campaign.preparing import PREPARED_ROW_OCTETS, Preparing, Progress
 from mailwright.queue.campaign.uploads import RowFormat, Unpacker
 from mailwright.store.disk_errors import disk_errors
 from mailwright.store.folders import make_folder, sync_folder
+from mailwright.store.health import Reserve, lacking, read_room
+from mailwright.store.ports import StoreFullError
 
 KEY_MAX_CHARS: Final = 200
 _CAMPAIGN: Final = re.compile(r"[1-9][0-9]{0,19}")
 _GONE: Final = ".gone"
+_RESERVE: Final = Reserve(64 << 20)
 
 
 class ChunkBusyError(MailwrightError):
@@ -80,10 +83,12 @@ class StagingLimits:
         rows: good and bad ones.
         octets: of its chunks' files, and of one upload unpacked. Sealing takes about
             as much again.
+        reserve: what stays free on the disk; delivering mail needs it more.
     """
 
     rows: int = 20_000_000
     octets: int = 16 << 30
+    reserve: Reserve = _RESERVE
 
 
 @dataclass(slots=True)
@@ -228,13 +233,16 @@ class StagingArea:
             if keys := [c.key for c in job.chunks.values() if not c.is_finished]:
                 raise UnfinishedChunksError(keys)
             make_folder(job.folder)
+            rows = sum(chunk.rows_done for chunk in job.chunks.values())
+            octets = sum(chunk.octets for chunk in job.chunks.values())
+            _require_room(job.folder, self._limits, octets + rows * PREPARED_ROW_OCTETS)
             job.is_preparing = True
         try:
             with disk_errors("prepare rows"):
                 preparing = Preparing(
                     job.folder,
                     list(job.paths.values()),
-                    sum(chunk.rows_done for chunk in job.chunks.values()),
+                    rows,
                     subject_of,
                     suppressed,
                     progress,
@@ -325,6 +333,18 @@ class StagingArea:
         return open_to_append(job.paths[key])
 
 
+def _require_room(folder: Path, limits: StagingLimits, octets: int) -> None:
+    """See that ``octets`` leave the reserve of the disk alone.
+
+    Raises:
+        StoreFullError: they do not.
+    """
+    room = read_room(folder)
+    left = replace(room, free_octets=room.free_octets - octets)
+    if lacking(left, limits.reserve) is not None:
+        raise StoreFullError("the disk has no room for more recipients")
+
+
 class _Ledger:
     """Keeps a job's account of one writer."""
 
@@ -347,6 +367,7 @@ class _Ledger:
                 raise StagingFullError(
                     f"a job has at most {self._limits.octets} octets of rows"
                 )
+            _require_room(job.folder, self._limits, octets)
             before = job.writing[self._key]
             job.writing[self._key] = (before[0] + rows, before[1] + octets)
 

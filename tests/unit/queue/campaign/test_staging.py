@@ -1,7 +1,9 @@
 """Uploads end in the same rows however they come; what was told to be done is there."""
 
+import errno
 import gzip
 import os
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,6 +33,8 @@ from mailwright.queue.campaign.staging import (
     StagingSealedError,
     UnfinishedChunksError,
 )
+from mailwright.store.health import Reserve
+from mailwright.store.ports import StoreFullError
 
 
 def test_rows_are_numbered_over_the_chunks_in_the_order_of_their_arrival(
@@ -240,6 +244,48 @@ def test_a_job_has_limits_over_all_its_chunks(tmp_path: Path) -> None:
     with pytest.raises(StagingFullError, match="20000 octets"):
         upload(area, "d", to_ndjson(recipients(1000)), campaign=2)
     assert area.octets(2) < 20_000
+
+
+def test_the_reserve_of_the_disk_is_left_alone(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    area = open_area(tmp_path)
+    upload(area, "k", to_ndjson(recipients(100)))
+    short = open_area(tmp_path, StagingLimits(reserve=Reserve(2 * free, share=0)))
+    with pytest.raises(StoreFullError):
+        upload(short, "l", to_ndjson(recipients(100)))
+    chunk = short.chunk(1, "l")
+    assert chunk is not None
+    assert chunk.rows_done == 0
+    assert upload(area, "k", to_ndjson(recipients(100))).rows_done == 100
+    with pytest.raises(StoreFullError):
+        prepare(short, campaign=2)
+    assert upload(short, "l", b"").rows_done == 0
+
+
+def test_a_disk_that_fills_up_amid_a_frame_loses_no_synced_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunk_writer, "_FRAME_OCTETS", 2000)
+    written = []
+
+    def write(descriptor: int, octets: bytes) -> None:
+        written.append(len(octets))
+        if len(written) == 5:
+            os.write(descriptor, octets[:100])
+            raise OSError(errno.ENOSPC, "full")
+        os.write(descriptor, octets)
+
+    area = open_area(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(chunk_writer, "write_all", write)
+        with pytest.raises(StoreFullError):
+            upload(area, "k", to_ndjson(recipients(1000)))
+    chunk = area.chunk(1, "k")
+    assert chunk is not None
+    assert 0 < chunk.rows_done < 1000
+    assert open_area(tmp_path).chunk(1, "k") == chunk
+    assert upload(area, "k", to_ndjson(recipients(1000))).rows_done == 1000
+    assert len(prepare(open_area(tmp_path)).ready) == 1000
 
 
 def test_no_path_comes_from_a_key(tmp_path: Path) -> None:
