@@ -36,7 +36,7 @@ bench-scale: $(VENV)/.runtime ## a million queued, 40 000 domains: memory, resta
 check: $(VENV)/.dev ## style, types and import rules only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/codespell src tests docs config README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md
+	$(BIN)/codespell src tests docs config examples README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -36,6 +36,9 @@ from mailwright.cli.reaching import ApiDoor, TenantReach
 
 campaign_app = typer.Typer(
     help="Create campaigns, upload their recipients, run and follow them.",
+    epilog="Exits with 0 when it is done, 1 when it is refused or the node does not "
+    "answer, 2 when the command line or a file is wrong; status --follow with 3 when the "
+    "campaign was cancelled, failed or is held.",
     no_args_is_help=True,
 )
 
