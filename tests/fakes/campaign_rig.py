@@ -6,7 +6,7 @@ Nothing seals or sends: what a test wants to see further on, it puts there.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from itertools import count
 from pathlib import Path
@@ -19,8 +19,10 @@ from fakes.api import _CREDENTIALS, START, FakeIntake, FakeReading, OneMetric, d
 from fakes.campaigns import Campaigns, campaigns_on
 from fakes.queueing import days_tables
 from mailwright.accounts.authentication import Authenticator, make_secret
+from mailwright.accounts.directory import Directory
 from mailwright.accounts.guesses import GuessLimiter
 from mailwright.accounts.logins import Logins
+from mailwright.accounts.quota import Limits
 from mailwright.api.app import create_app
 from mailwright.api.campaigns.ports import CampaignPorts, Unrendered, Wanted
 from mailwright.api.campaigns.records import PreviewOut
@@ -78,6 +80,13 @@ class PlainRendering:
 
 
 @dataclass
+class Settings:
+    """The shared settings, which a test may change."""
+
+    now: Directory
+
+
+@dataclass
 class Rig:
     """An API with campaigns, and everything around it."""
 
@@ -89,6 +98,17 @@ class Rig:
     rendering: PlainRendering
     intake: FakeIntake
     keys: dict[str, str]
+    settings: Settings
+
+    def limit(self, name: str, limits: Limits) -> None:
+        """Give a credential these limits."""
+        now = self.settings.now
+        limited = replace(now.credentials[name], limits=limits)
+        self.settings.now = replace(
+            now,
+            credentials={**now.credentials, name: limited},
+            credentials_by_id={**now.credentials_by_id, limited.id: limited},
+        )
 
     def auth(self, name: str = "crm") -> dict[str, str]:
         return {"Authorization": f"Bearer {self.keys[name]}"}
@@ -152,7 +172,9 @@ def drive(
 async def _rig(folder: Path, limits: UploadLimits) -> AsyncIterator[Rig]:
     clock = ManualClock(START)
     secrets = {name: make_secret(name) for name in _CREDENTIALS}
-    shared = directory({name: digest for name, (_, digest) in secrets.items()})
+    settings = Settings(
+        directory({name: digest for name, (_, digest) in secrets.items()})
+    )
     store = await Store.open(
         StoreSettings(folder / "test.db", folder, "test"),
         clock=clock,
@@ -162,13 +184,13 @@ async def _rig(folder: Path, limits: UploadLimits) -> AsyncIterator[Rig]:
     staging = StagingArea(folder / "staging", clock)
     rendering, intake, budget = PlainRendering(), FakeIntake(store), ByteBudget(2**26)
     uploads, numbers = Uploads(staging, limits), count(1)
-    admission = Admission(lambda: shared)
+    admission = Admission(lambda: settings.now)
     ports = CampaignPorts(
         jobs=campaigns.jobs,
         templates=campaigns.templates,
         uploads=uploads,
         rendering=rendering,
-        directory=lambda: shared,
+        directory=lambda: settings.now,
         admission=admission,
         intake=intake,
         store=store,
@@ -179,7 +201,7 @@ async def _rig(folder: Path, limits: UploadLimits) -> AsyncIterator[Rig]:
         limits=ApiLimits,
     )
     api = ApiPorts(
-        keys=Logins(Authenticator(lambda: shared), GuessLimiter()),
+        keys=Logins(Authenticator(lambda: settings.now), GuessLimiter()),
         admission=admission,
         intake=intake,
         reading=FakeReading(),
@@ -207,6 +229,7 @@ async def _rig(folder: Path, limits: UploadLimits) -> AsyncIterator[Rig]:
                 rendering,
                 intake,
                 keys,
+                settings,
             )
         # Whatever became of a request, the memory that it held is given back.
         assert budget.free == 2**26

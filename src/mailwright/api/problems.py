@@ -50,6 +50,7 @@ class Kind(Enum):
     ROWS = "malformed-rows", 422, "The rows cannot be read on from here"
     CHUNK_REUSED = "chunk-reused", 422, "The chunk's key belongs to other rows"
     KEY_REUSED = "key-reused", 422, "The Idempotency-Key belongs to another request"
+    OVER_LIMIT = "over-limit", 422, "More than the limits of the key allow"
     TOO_MANY = "too-many-requests", 429, "Too many requests"
     INTERNAL = "internal", 500, "Something went wrong here; it is in our log"
     UNAVAILABLE = "unavailable", 503, "Not now; try again later"

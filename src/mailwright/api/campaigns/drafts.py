@@ -133,7 +133,7 @@ def campaign_of(given: CampaignIn, asking: Asking) -> NewCampaign:
         send_at=admitted.not_before,
         expires_at=admitted.expires_at,
         window=window,
-        pace_per_hour=pace,
+        pace_per_hour=_paced(pace, asking.credential),
         priority=given.priority,
         seeds=seeds,
         list_url=given.list_url,
@@ -167,7 +167,9 @@ def change_of(given: ChangeIn, asking: Asking) -> Change:
         raise ProblemError(Kind.INVALID, errors=reading.errors)
     return Change(
         name=UNCHANGED if given.name is None else given.name,
-        pace_per_hour=pace if "pace" in said else UNCHANGED,
+        pace_per_hour=(
+            _paced(pace, asking.credential) if "pace" in said else UNCHANGED
+        ),
         pool=pool if "pool" in said else UNCHANGED,
         window=window if "window" in said else UNCHANGED,
         expires_at=expires_at if "expires_at" in said else UNCHANGED,
@@ -193,6 +195,14 @@ def _admitted(author: Address, choices: Choices, asking: Asking) -> Submission:
     if isinstance(judged, Refusal):
         raise refused(judged)
     return judged
+
+
+def _paced(pace: int | None, credential: Credential) -> int | None:
+    """Return how many may leave an hour: no more than its credential may submit."""
+    limit = credential.limits.hourly
+    if limit is None or pace is None:
+        return limit if pace is None else pace
+    return min(limit, pace)
 
 
 class _Reading:

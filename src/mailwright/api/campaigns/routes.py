@@ -9,6 +9,7 @@ from fastapi.params import Depends as DependsParam
 from pydantic import TypeAdapter
 
 from mailwright.accounts.directory import Credential, Scope
+from mailwright.accounts.quota import UNLIMITED, Limits
 from mailwright.api.bodies import body_of
 from mailwright.api.campaigns.asking import Door, campaign_of, wrong_state
 from mailwright.api.campaigns.door import JSON, PATH, CampaignDoor
@@ -167,7 +168,9 @@ def _add_moves(router: APIRouter, ports: CampaignPorts, sender: DependsParam) ->
     async def uploaded(ident: str, credential: Credential) -> None:
         record = await campaign_of(jobs, credential.tenant, ident)
         if record.state in {JobState.DRAFT, JobState.FAILED}:
-            await ports.uploads.check_none(record.id)
+            rows = await ports.uploads.counted(record.id)
+            owner = ports.directory().credentials_by_id.get(record.credential)
+            check_room(rows, UNLIMITED if owner is None else owner.limits)
 
     def route(name: str, summary: str) -> Callable[[_Handler], _Handler]:
         return router.post(
@@ -216,6 +219,19 @@ def _add_moves(router: APIRouter, ports: CampaignPorts, sender: DependsParam) ->
     ) -> Response:
         """Stop it for good: what is queued ends as `cancelled`, each with an event."""
         return await moved(jobs.cancel, ident, credential)
+
+
+def check_room(rows: int, limits: Limits) -> None:
+    """Refuse a campaign that is more than its credential may ever submit.
+
+    Raises:
+        ProblemError: over a day's quota, or over the backlog.
+    """
+    for limit, name in ((limits.daily, "daily quota"), (limits.backlog, "backlog")):
+        if limit is not None and rows > limit:
+            raise ProblemError(
+                Kind.OVER_LIMIT, f"{rows} rows; the {name} of the key is {limit}"
+            )
 
 
 def wrong_key() -> ProblemError:

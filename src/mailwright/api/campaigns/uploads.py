@@ -135,8 +135,8 @@ class Uploads:
             if not keys:
                 self._running.pop(campaign, None)
 
-    async def check_none(self, campaign: CampaignId) -> None:
-        """Return when nothing speaks against sealing ``campaign``.
+    async def counted(self, campaign: CampaignId) -> int:
+        """Return how many good rows ``campaign`` has, when it may be sealed.
 
         Raises:
             ProblemError: an upload is under way, or one was not finished.
@@ -151,6 +151,7 @@ class Uploads:
                 Kind.UPLOADING,
                 f"not finished: {named}; send the rest of it; an empty rest ends it",
             )
+        return sum(each.staged for each in chunks)
 
     async def chunk(self, campaign: CampaignId, key: str) -> Chunk | None:
         """Return what is known of an upload."""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from fakes.campaign_rig import PATH, Rig, campaign, drive
+from mailwright.accounts.quota import Limits
 
 KEYED = {"Idempotency_Key": "k1"}
 HOURS = [{"from": "09:00", "to": "18:00"}]
@@ -69,6 +70,8 @@ def test_a_campaign_is_shown_as_it_was_asked_for(tmp_path: Path) -> None:
         ({"seeds": [{"email": "a@b.example"}]}, "seeds[0]"),
         ({"list_url": "ftp://a.example/x"}, "list_url"),
         ({"template": {"name": "nope"}}, "template"),
+        ({"thresholds": {"after": 0}}, "thresholds.after"),
+        ({"thresholds": {"luck": 0.5}}, "thresholds.luck"),
         ({"tags": [","]}, "tags"),
         ({"colour": "red"}, "colour"),
         ({"recipients": [{"email": "a@b.example", "x": 1}]}, "recipients[0].x"),
@@ -244,5 +247,23 @@ def test_a_campaign_with_a_list_takes_no_uploads(tmp_path: Path) -> None:
         assert "list_url" in refused.json()["detail"]
         started = await rig.post(f"{PATH}/{ident}/start")
         assert started.json()["state"] == "sealing"
+
+    drive(tmp_path, test)
+
+
+def test_a_key_s_limits_bound_its_campaigns(tmp_path: Path) -> None:
+    async def test(rig: Rig) -> None:
+        rig.limit("crm", Limits(hourly=100, daily=3))
+        for asked, paced in ((None, "100/h"), ("50/h", "50/h"), ("500/h", "100/h")):
+            made = await rig.post(PATH, campaign(pace=asked))
+            assert made.json()["pace"] == paced
+        ident = made.json()["id"]
+        rows = b"".join(b'{"email":"a%d@b.example"}\n' % n for n in range(4))
+        await rig.put(ident, rows)
+        refused = await rig.post(f"{PATH}/{ident}/start")
+        assert refused.status_code == 422
+        assert "daily quota" in refused.json()["detail"]
+        rig.limit("crm", Limits(daily=4, backlog=4))
+        assert (await rig.post(f"{PATH}/{ident}/start")).status_code == 200
 
     drive(tmp_path, test)
