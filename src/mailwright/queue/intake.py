@@ -39,7 +39,7 @@ from mailwright.queue.acceptance import (
 from mailwright.queue.book import LineBook
 from mailwright.queue.content import Contents, checksum_of
 from mailwright.queue.line import Line, LineKey
-from mailwright.queue.patience import Patience, WaitOverError
+from mailwright.queue.patient_commits import FULL, TROUBLE, PatientCommits
 from mailwright.queue.reporting import Enclosure, Reporter
 from mailwright.queue.statements import (
     DISCARD_CONTENT,
@@ -69,10 +69,6 @@ logger = logging.getLogger(__name__)
 
 #: Bodies above this are files.
 FILE_OCTETS: Final = 65_536
-
-_FULL: Final = local_reply(452, "4.3.1", "insufficient system storage", Phase.DOT)
-_TROUBLE: Final = local_reply(451, "4.3.0", "cannot store the message now", Phase.DOT)
-_BUSY: Final = local_reply(451, "4.3.2", "too busy, try again later", Phase.DOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +118,7 @@ class QueueIntake:
         self._subject_of = subject_of
         self._write_file = write_file
         self._settings = settings
-        self._patience = Patience()
+        self._commits = PatientCommits(store, lambda: self._settings.patience)
         self._on_queued = on_queued
         self._tally = tally or Tally()
         self._quotas = quotas
@@ -149,7 +145,7 @@ class QueueIntake:
             StoreConflictError: a guard's key is already there; nothing is stored.
         """
         if self._store.is_short:
-            raise NotAcceptedError(_FULL)
+            raise NotAcceptedError(FULL)
         began_at = perf_counter()
         accepted = await self._accept(submission, guards)
         self._tally.accepts.observe(perf_counter() - began_at)
@@ -177,7 +173,7 @@ class QueueIntake:
             new.line.accepting += 1
         if guards is None and len(acceptance.deliveries) <= UNIT_RECIPIENTS:
             unit = whole_unit(acceptance, self._statements)
-            result = await self._commit(
+            result = await self._commits.commit(
                 unit, lambda done: self._finish(acceptance, done and done[1:])
             )
             await self._report(acceptance, result[1:])
@@ -192,7 +188,7 @@ class QueueIntake:
         outcomes: list[Sequence[Row]] = []
         try:
             for unit, part in part_units(acceptance, self._statements):
-                result = await self._commit(unit)
+                result = await self._commits.commit(unit)
                 outcomes += result[len(result) - len(part) :]
             accepted = _accepted(acceptance, outcomes)
             unit = last_unit(acceptance, outcomes, guards(accepted) if guards else ())
@@ -201,7 +197,7 @@ class QueueIntake:
             self._discard(acceptance)
             raise
         try:
-            await self._commit(
+            await self._commits.commit(
                 unit, lambda done: self._finish(acceptance, done and outcomes)
             )
         except (NotAcceptedError, StoreConflictError):
@@ -234,52 +230,12 @@ class QueueIntake:
 
         unit = Unit(tuple(Step(then=each.statements) for each in enclosed))
         try:
-            await self._commit(unit, ended)
+            await self._commits.commit(unit, ended)
         except (NotAcceptedError, PatienceOverError) as error:
             # The message itself is accepted; refusing it now would send it twice.
             logger.warning(
                 "%d suppressed recipients get no DSN: %s", len(enclosed), error
             )
-
-    async def _commit(
-        self, unit: Unit, on_end: Callable[[UnitResult | None], None] | None = None
-    ) -> UnitResult:
-        """Hand in ``unit`` and wait for its commit as long as a client would.
-
-        ``on_end`` gets the result, or ``None`` when nothing is stored; it is called even
-        if the caller has gone by then.
-        """
-        ended: asyncio.Future[UnitResult] = asyncio.get_running_loop().create_future()
-
-        def done(result: UnitResult | None, error: StoreError | None) -> None:
-            if on_end is not None:
-                on_end(result)
-            if ended.done():
-                return
-            if result is not None:
-                ended.set_result(result)
-            else:
-                ended.set_exception(error or StoreError("no result"))
-
-        pending = self._store.submit(unit, done)
-        self._patience.add(ended, self._settings.patience.total_seconds())
-        try:
-            return await ended
-        except WaitOverError:
-            if not pending.withdraw():
-                # It has begun: whether it is stored will be known too late to say.
-                raise PatienceOverError from None
-            if on_end is not None:
-                on_end(None)
-            raise NotAcceptedError(_BUSY) from None
-        except StoreConflictError:
-            raise
-        except StoreFullError as error:
-            raise NotAcceptedError(_FULL) from error
-        except StoreError as error:
-            raise NotAcceptedError(_TROUBLE) from error
-        finally:
-            self._patience.remove(ended)
 
     def _finish(
         self, acceptance: Acceptance, outcomes: Sequence[Sequence[Row]] | None
@@ -419,9 +375,9 @@ class QueueIntake:
         try:
             return await asyncio.to_thread(write)
         except StoreFullError as error:
-            raise NotAcceptedError(_FULL) from error
+            raise NotAcceptedError(FULL) from error
         except StoreError as error:
-            raise NotAcceptedError(_TROUBLE) from error
+            raise NotAcceptedError(TROUBLE) from error
 
 
 def _accepted(acceptance: Acceptance, outcomes: Sequence[Sequence[Row]]) -> Accepted:
