@@ -54,6 +54,10 @@ bench-relay: $(VENV)/.dev ## how fast it relays beside Postfix and Haraka (root;
 bench-transactional: $(VENV)/.runtime ## one message every 100 ms amid a campaign of a million
 	$(BIN)/python benchmarks/bench_transactional.py $(ARGS)
 
+bench-campaign: $(VENV)/.dev ## a campaign beside the bare limit and Postfix (root; minutes)
+	@.ci/peers $(BENCH_PEERS)
+	@benchmarks/bench-campaign $(ARGS)
+
 faults: $(VENV)/.dev peers ## inject faults and count what they cost (root; see docs/reliability.md)
 	PYTHONPATH=tests $(BIN)/python -m faults $(ROWS)
 
@@ -89,4 +93,4 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev
 	@touch $@
 
-.PHONY: help demo bench-ingest bench-scale test check unit faults outbound bench-relay peers docs lock clean
+.PHONY: help demo bench-ingest bench-scale test check unit faults outbound bench-relay bench-campaign peers docs lock clean

@@ -12,7 +12,6 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Final
 
 from relay_node import folder_on_disk
@@ -115,7 +114,7 @@ def _is_open(node: "subprocess.Popen[bytes]", listen: str, key: str) -> bool:
         if node.poll() is not None:
             return False
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_S):
+            with urllib.request.urlopen(request, timeout=PATIENCE_S):  # noqa: S310
                 return True
         except urllib.error.HTTPError as error:
             with error:

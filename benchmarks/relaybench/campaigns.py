@@ -19,18 +19,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from relaybench import cpu
-from relaybench.measuring import Round, Sink
-from relaybench.processes import PATIENCE_S, BenchError, read_line, running
-from relaybench.relays import ROOT
-from relaybench.signatures import DOMAIN, SELECTOR, faults
-
 from mailwright.accounts.signing_keys import DkimSecret, read_der, read_pem
 from mailwright.merge import Merge
 from mailwright.mta.compose.reading import parse_content
 from mailwright.mta.compose.rendering import compile_content, render
 from mailwright.mta.dkim.signing import sign_all
 from mailwright.mta.smtp.stuffing import stuff
+from relaybench import cpu
+from relaybench.measuring import Round, Sink
+from relaybench.processes import PATIENCE_S, BenchError, read_line, running
+from relaybench.relays import ROOT, Relay
+from relaybench.signatures import DOMAIN, SELECTOR, faults
 
 BARE_PROCESSES: Final = 2
 #: Domains of the recipients; one next hop takes them all.
@@ -104,7 +103,7 @@ class CampaignNode:
         Raises:
             OSError: it is refused.
         """
-        request = urllib.request.Request(
+        request = urllib.request.Request(  # noqa: S310 - our own node
             self._said["api"] + path,
             data=body or None,
             method=method,
@@ -113,7 +112,9 @@ class CampaignNode:
                 "Content-Type": f"application/{kind}",
             },
         )
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        with urllib.request.urlopen(  # noqa: S310
+            request, timeout=PATIENCE_S
+        ) as answer:
             return json.loads(answer.read())
 
 
@@ -235,8 +236,6 @@ def _counted(
     record: bytes,
     timeout_s: float,
 ) -> Round:
-    from relaybench.relays import Relay
-
     relay = Relay(name, 0, tuple(pids), ())
     sample = taker.folder / "sample"
     sample.mkdir()

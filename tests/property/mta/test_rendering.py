@@ -18,7 +18,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes.campaign_contents import ANN, DATED, attachment, compiled, merge_of
+from fakes.campaign_contents import (
+    ANN,
+    DATED,
+    attachment,
+    compiled,
+    merge_of,
+    part_of,
+    read,
+)
 from mailwright.mta.compose.composing import Composed
 from mailwright.mta.compose.links import mark_html, mark_text
 from mailwright.mta.compose.plain import from_html
@@ -121,6 +129,34 @@ def test_marking_text_is_done_once(text: str) -> None:
     assert re.sub(r"[?&]?utm_source=n&utm_content=a%20b", "", marked).replace(
         "?", ""
     ) == text.replace("?", "")
+
+
+WORDS = st.text(
+    st.characters(exclude_categories=("C", "Z", "M")), min_size=1, max_size=30
+)
+LETTER = (
+    "<h1>Dear {{ a }} {{ b }},</h1><p>in {{ a }}:<br>{{ c }}</p><ul><li>{{ b }}</li></ul>"
+    "<table><tr><td>{{ a }}</td><td>{{ c }}</td></tr></table>"
+    "<p>x <a href='https://x.example/?q={{ c|urlencode }}'>{{ b }} y</a>.</p>"
+)
+
+
+@given(WORDS, WORDS, WORDS)
+def test_the_text_made_of_a_template_is_that_of_its_html(
+    a: str, b: str, c: str
+) -> None:
+    values: dict[str, Any] = {"a": a, "b": b, "c": c}
+    quick = _plain_part(values, LETTER)
+    # A test that is always true keeps the text from being made of the template.
+    slow = _plain_part(values, "{% if true %}" + LETTER + "{% endif %}")
+    assert quick == slow
+
+
+def _plain_part(values: dict[str, Any], html: str) -> str:
+    using = compiled(subject="s", html=html, text=None)
+    composed = made(values, using)
+    assert isinstance(composed, Composed)
+    return part_of(read(composed), "plain")
 
 
 @given(HTML | st.text(max_size=200))

@@ -36,6 +36,8 @@ _FOR_PROGRAMS: Final = frozenset(
     )
 )
 _EMAIL: Final = "email"
+#: Ends the name of a text template that was made of an html template.
+_MADE_TEXT: Final = " as text"
 _NO_VARIANT: Final = Variant()
 
 
@@ -81,7 +83,10 @@ def compile_content(content: CampaignContent) -> CompiledContent:
         }
     given = {name: each for name, each in sources.items() if each is not None}
     templates = Templates(given, is_strict=content.is_strict)
-    octets = sum(map(len, given.values())) * 3
+    for name in sources:
+        if name.endswith("html"):
+            templates.add_text_of(name, f"{name}{_MADE_TEXT}")
+    octets = sum(map(len, given.values())) * 4
     octets += sum(len(each.content) for each in content.attachments) * 3
     return CompiledContent(
         content, templates, _layered(content.defaults, content.fields), octets + 10_000
@@ -235,6 +240,9 @@ def _texts(
         html = links.mark_html(templates.render(name_of.html, context), utm)
     if name_of.text in templates:
         text = links.mark_text(templates.render(name_of.text, context), utm)
+    elif not utm and f"{name_of.html}{_MADE_TEXT}" in templates:
+        made = templates.render(f"{name_of.html}{_MADE_TEXT}", context)
+        text = plain.tidy(made)
     elif html is not None:
         text = plain.from_html(html)
     return html, text

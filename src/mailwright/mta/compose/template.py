@@ -16,6 +16,7 @@ from typing import Final
 import minijinja
 
 from mailwright.errors import MailwrightError
+from mailwright.mta.compose.plain import plain_value, template_from_html
 from mailwright.mta.compose.values import Members, Plain, pairs
 
 #: Instructions of one rendering of one template: twice what a list of 500 products
@@ -138,6 +139,21 @@ class Templates:
     def __contains__(self, name: str) -> bool:
         return name in self._constants or name in self._sources
 
+    def add_text_of(self, html: str, name: str) -> bool:
+        """Add, as ``name``, a template of the text of the template ``html``.
+
+        False when there is none: the text is then to be made of the rendered html.
+        """
+        source = self._sources.get(html) or self._constants.get(html)
+        text = None if source is None else template_from_html(source)
+        if text is None:
+            return False
+        try:
+            self._compile(name, text)
+        except TemplateError:
+            return False
+        return True
+
     def names(self, template: str) -> frozenset[str]:
         """Return the variables that a template asks for; empty for a constant one."""
         return self._names.get(template, frozenset())
@@ -168,6 +184,10 @@ class Templates:
         if forbidden:
             line = source.count("\n", 0, forbidden.start()) + 1
             raise TemplateError(name, line, f"{forbidden[1]} is not for mail")
+        self._compile(name, source)
+        self._check_filters(name, source)
+
+    def _compile(self, name: str, source: str) -> None:
         try:
             asked = self._environment.undeclared_variables_in_str(source)
             hidden = sorted(asked & _DICT_METHODS)
@@ -178,7 +198,6 @@ class Templates:
         except minijinja.TemplateError as error:
             reason = error.detail or error.message
             raise TemplateError(name, error.line or 0, reason) from None
-        self._check_filters(name, source)
         self._sources[name] = source
         self._preludes[name] = len(prelude.encode())
         self._names[name] = frozenset(asked) - FUNCTIONS
@@ -288,4 +307,5 @@ def _environment(*, is_strict: bool) -> minijinja.Environment:
     for name in _UNWANTED_FUNCTIONS:
         environment.remove_global(name)
     environment.add_filter("items", pairs)
+    environment.add_filter("_plain", plain_value)  # of templates that are made here
     return environment
