@@ -223,6 +223,9 @@ async def _stop(node: Node, maintenance: Maintenance) -> None:
             doors.create_task(listener.close(within_s=DOORS_CLOSE_S), name="close")
         doors.create_task(node.doors.api.stop(), name="close api")
         doors.create_task(node.operating.stop(), name="close operator's door")
+        doors.create_task(
+            node.out.webhooks.stop(within_s=WEBHOOKS_END_S), name="stop webhooks"
+        )
     await node.doors.campaigns.close()
     node.out.scheduler.stop()
     node.out.courier.stop()
@@ -234,7 +237,6 @@ async def _stop(node: Node, maintenance: Maintenance) -> None:
     else:
         await _keep_limits(node)
     node.out.workers.stop()
-    await node.out.webhooks.stop(within_s=WEBHOOKS_END_S)
     if node.event_file is not None:
         await node.event_file.stop(within_s=EVENT_FILE_ENDS_S)
 

@@ -17,8 +17,8 @@ from mailwright.ids import TenantId, WebhookId
 from mailwright.store.ports import UnitStore
 from mailwright.store.statements import Urgency, unit
 
-#: Of one tenant. Each reads the log by itself.
-MAX_ENDPOINTS: Final = 20
+#: Of one tenant; each reads the log by itself. Enough for one for each campaign at once.
+MAX_ENDPOINTS: Final = 100
 
 
 @dataclass(slots=True, eq=False)

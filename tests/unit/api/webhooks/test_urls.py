@@ -21,6 +21,7 @@ from fakes.hook_receiver import Answer, HookReceiver
 from fakes.hooking import LOOPBACK, hooking
 from fakes.resolver import FakeResolver
 from mailwright.api.problems import ProblemError
+from mailwright.api.webhooks.book import MAX_ENDPOINTS
 from mailwright.api.webhooks.posting import (
     ANSWER_OCTETS,
     HttpPoster,
@@ -297,14 +298,14 @@ def test_no_more_endpoints_than_a_tenant_may_have_and_none_twice(
         async with hooking(tmp_path) as rig:
             made = [
                 (await rig.create(f"https://crm.example/{n}"))[0].endpoint
-                for n in range(20)
+                for n in range(MAX_ENDPOINTS)
             ]
             with pytest.raises(ProblemError):
-                await rig.create("https://crm.example/20")
+                await rig.create("https://crm.example/one-more")
             await rig.create("https://crm.example/0", tenant=2)
             with pytest.raises(ProblemError):
                 await rig.create("https://crm.example/0", tenant=2)
             await rig.create("https://crm.example/0", tenant=2, types=["bounced"])
-            assert len({each.public for each in made}) == 20
+            assert len({each.public for each in made}) == MAX_ENDPOINTS
 
     asyncio.run(run())
