@@ -7,6 +7,7 @@ Counts are kept with what they count, in the same commit.
 Never: touches a delivery that runs by itself (lines and the campaign's row are what is
 paused, paced and moved), keeps recipients in memory, renders a message.
 
-Start reading at ``job`` (states), ``tables``, then ``sealing`` (from the staged rows to
-deliveries) and ``jobs`` (what a program asks for).
+Start reading at ``job`` (states), ``tables``, then ``rows`` and ``staging`` (uploads, from
+octets to rows in line order), ``sealing`` (from the staged rows to deliveries) and
+``jobs`` (what a program asks for).
 """
