@@ -13,9 +13,10 @@ from sqlalchemy import (
     bindparam,
     insert,
     literal_column,
+    update,
 )
 
-from mailwright.store.execution import UNIT_ERRORS, UnitRunner
+from mailwright.store.execution import GROUP, UNIT_ERRORS, UnitRunner
 from mailwright.store.statements import SEQ, Many, Query, Step, Unit, unit
 
 things = Table(
@@ -68,6 +69,31 @@ def test_values_may_come_in_another_order_beside_constants(connection) -> None:
         unit(Many(constant, names, [("a", 1), ("b", 2)]))
     )
     assert rows_of(connection) == [(1, "a", 5, "x"), (2, "b", 5, "x")]
+
+
+@pytest.mark.parametrize("count", [GROUP - 1, GROUP, 2 * GROUP, 2 * GROUP + 3])
+def test_groups_and_what_is_left_over_are_all_written_in_order(
+    connection, count: int
+) -> None:
+    rows = [(number, f"n{number}", SEQ, "it's") for number in range(count)]
+    runner = UnitRunner(connection.cursor(), 0)
+    runner.run(unit(Many(INSERT, NAMES, rows)))
+    assert rows_of(connection) == [
+        (number, f"n{number}", number + 1, "it's") for number in range(count)
+    ]
+    assert runner.seq == count
+
+
+def test_a_statement_that_is_no_insertion_of_one_row_runs_for_each(connection) -> None:
+    runner = UnitRunner(connection.cursor(), 0)
+    rows = [(number, "", 0, "") for number in range(GROUP)]
+    runner.run(unit(Many(INSERT, NAMES, rows)))
+    renaming = Query(
+        "rename",
+        update(things).where(things.c.id == bindparam("it")).values(name="x"),
+    )
+    runner.run(unit(Many(renaming, ("it",), [(n,) for n in range(GROUP)])))
+    assert {row[1] for row in rows_of(connection)} == {"x"}
 
 
 def test_a_guard_decides_about_all_of_them(connection) -> None:
