@@ -78,6 +78,29 @@ def test_others_have_their_turn_while_one_body_is_read(
     assert (max(chunks) <= 600) == (protocol is PacedProtocol)
 
 
+def test_what_is_no_heap_of_chunks_goes_in_large_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pieces: list[int] = []
+
+    class Counting(PacedProtocol):
+        def handle_events(self) -> None:
+            before = len(self.cycle.body) if self.cycle else 0
+            super().handle_events()
+            pieces.append(len(self.cycle.body) - before)
+
+    monkeypatch.setattr(server_module, "PacedProtocol", Counting)
+    chunk = b"ab" * 10_000
+
+    async def test(host: str, port: int) -> None:
+        body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for _ in range(20))
+        said = await answer_to(host, port, HEAD + body + b"0\r\n\r\n", 1)
+        assert b'{"pairs":200000}' in said
+
+    drive(test)
+    assert max(pieces) > 10_000
+
+
 def test_a_connection_that_is_gone_gets_nothing_more() -> None:
     async def test(host: str, port: int) -> None:
         for cut in (len(HEAD), 5_000, 20_000):
