@@ -151,3 +151,29 @@ def test_a_message_of_a_campaign_can_be_shown_again(tmp_path: Path) -> None:
             assert b"Subject: s" in plain.header
 
     asyncio.run(main())
+
+
+def test_what_was_said_last_stays_with_a_recipient_that_ends_in_silence(
+    tmp_path: Path,
+) -> None:
+    later = Behaviour(replies={"RCPT": b"450 4.2.1 Mailbox busy\r\n"})
+
+    async def main() -> None:
+        async with running_node(tmp_path, later) as running:
+            jobs = running.node.campaigns.jobs
+            made = await jobs.create(campaign_on(running))
+            await upload(running, made.id, [f"p@{DOMAIN}"])
+            await jobs.start(made.tenant, made.id, "me")
+            await running.wait_events("deferred")
+            page = await jobs.recipients(made.tenant, made.id, state="queued")
+            assert page is not None
+            assert [each.code for each in page.records] == [450]
+            await jobs.cancel(made.tenant, made.id, "me")
+            await running.wait_events("cancelled")
+            page = await jobs.recipients(made.tenant, made.id, state="cancelled")
+            assert page is not None
+            (only,) = page.records
+            assert (only.code, only.reply) == (450, "Mailbox busy")
+            assert only.category == ""
+
+    asyncio.run(main())
