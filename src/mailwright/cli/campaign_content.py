@@ -21,9 +21,9 @@ from mailwright.cli.job_file import (
     template_of,
     window_of,
 )
-from mailwright.cli.operator import JsonOption
+from mailwright.cli.operator import JsonOption, RefusedError
 from mailwright.cli.option_groups import with_groups
-from mailwright.cli.reaching import TenantReach
+from mailwright.cli.reaching import ApiDoor, TenantReach
 from mailwright.config.problems import printable
 
 #: Takes a limit away.
@@ -145,9 +145,14 @@ def create_command(
         body["start"] = True
     key = idempotency_key
     headers = {} if key is None else {"Idempotency-Key": key}
-    found = reach.run_api(
-        lambda door: door.ask("POST", CAMPAIGNS, body=body, headers=headers)
-    )
+
+    async def work(door: ApiDoor) -> Any:
+        try:
+            return await door.ask("POST", CAMPAIGNS, body=body, headers=headers)
+        except RefusedError as error:
+            raise error.with_fields() from None
+
+    found = reach.run_api(work)
     if as_json:
         print(json.dumps(found))
         return

@@ -52,6 +52,15 @@ class RefusedError(CommandError):
         super().__init__(_text_of(problem))
         self.problem = problem
 
+    def with_fields(self) -> CommandError:
+        """Return it with the field and the line that each error is about."""
+        lines = []
+        for each in self.problem.get("errors", ()):
+            places = (each.get(name) for name in ("field", "line", "column"))
+            place = ":".join(str(part) for part in places if part)
+            lines.append(printable(f"{place}: {each['message']}"))
+        return CommandError("\n".join(lines)) if lines else self
+
 
 class OperatorDoor:
     """Asks the routes for operators."""

@@ -34,6 +34,7 @@ from fakes.two_tenants import (
 from mailwright.api.app import create_operator_app
 from mailwright.api.problems import Kind, ProblemError
 from mailwright.api.queue_view import Asking
+from mailwright.bounce.suppressing import Suppressions
 from mailwright.daemon.reading import NodeReading
 from mailwright.events.following import Filter
 from mailwright.queue.holds import Hold
@@ -478,7 +479,29 @@ def _said_by_whom(patch: Patch) -> None:
     patch.setattr(Hold, "for_tenant", lambda self, _tenant: self)
 
 
+def _everyones_suppressions(patch: Patch) -> None:
+    kept = Suppressions.of
+
+    async def of(self: Suppressions, address: Any, _tenant: Any) -> Any:
+        return await kept(self, address, None)
+
+    patch.setattr(Suppressions, "of", of)
+
+
+def _ends_anyones_suppression(patch: Patch) -> None:
+    kept = Suppressions.remove
+
+    async def remove(self: Suppressions, address: Any, scope: Any, **more: Any) -> Any:
+        found = None
+        for each in await self.of(address, None):
+            found = await kept(self, address, each.scope, **more) or found
+        return found
+
+    patch.setattr(Suppressions, "remove", remove)
+
+
 MESSAGE, EVENTS = "/v1/messages/{id}", "/v1/events"
+CHECK = "/v1/suppressions/{email}"
 SUBMIT, QUEUE = "/v1/messages", "/v1/queue"
 Check: TypeAlias = Callable[[World, Cases], Awaitable[list[str]]]
 
@@ -498,6 +521,8 @@ Check: TypeAlias = Callable[[World, Cases], Awaitable[list[str]]]
         (any_pool, tell_tales, SUBMIT, f"POST {SUBMIT} by pool"),
         (any_domain, tell_tales, SUBMIT, f"POST {SUBMIT} by domain"),
         (known_unproven, tell_tales, SUBMIT, f"POST {SUBMIT} by unproven"),
+        (_everyones_suppressions, tell_tales, CHECK, f"GET {CHECK} by suppressed"),
+        (_ends_anyones_suppression, tell_tales, CHECK, "suppressions of the rival"),
         (_said_by_whom, overheard, f"{QUEUE}/lines", f"GET {QUEUE}/lines"),
         (_said_by_whom, overheard, MESSAGE, f"GET {SUBMIT}/msg_"),
     ],
