@@ -49,9 +49,11 @@ def test_the_short_form_says_both_figures_and_leaves_nothing(place: Path) -> Non
 def test_a_sink_that_loses_is_caught(place: Path) -> None:
     key = place / "s1.pem"
     record = key_record(write_key(key))
-    with running_sink(place / "sink", lose_every=30) as losing:
-        with pytest.raises(BenchError, match="bare: only 58 arrived"):
-            run_bare(losing, key, 60, html_octets=1_000, record=record, timeout_s=20)
+    with (
+        running_sink(place / "sink", lose_every=30) as losing,
+        pytest.raises(BenchError, match="bare: only 58 arrived"),
+    ):
+        run_bare(losing, key, 60, html_octets=1_000, record=record, timeout_s=20)
 
 
 def test_a_job_that_is_signed_with_another_key_is_caught(place: Path) -> None:
