@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from fakes.campaigns import LIFETIME, TENANT, Campaigns, campaigns_on, new_campa
 from fakes.operated_queue import check_balance
 from fakes.queueing import POOL, Queue, make_submission, open_queue, rows_of
 from mailwright.address import parse_address
+from mailwright.attempt import Parcel
 from mailwright.clock import to_micros
 from mailwright.envelope import Envelope, Notify, Recipient
 from mailwright.ids import CampaignId, LineId
@@ -45,6 +46,7 @@ class Controlled:
     """A queue, its campaigns, and what lets their changes act.
 
     Attributes:
+        recalled: what was to be taken back from sessions, each time.
         has_results: whether recipients are kept with what became of them; their mail
             is then read as a campaign's, which only the memory of an intake spares it.
     """
@@ -54,6 +56,7 @@ class Controlled:
     terms: CampaignTerms
     control: Control
     has_results: bool = False
+    recalled: list[Callable[[Parcel], bool]] = field(default_factory=list)
 
     async def campaign(self, *recipients: str, **changes: Any) -> CampaignId:
         """Return a campaign to ``recipients`` that runs; see :meth:`sealed`."""
@@ -174,6 +177,7 @@ async def _controlled(
     campaigns = await campaigns_on(
         queue.store, queue.store.ids.take, queue.clock, folder, book
     )
+    recalled: list[Callable[[Parcel], bool]] = []
     control = Control(
         ControlPorts(
             book,
@@ -183,12 +187,13 @@ async def _controlled(
             queue.clock,
             lambda campaign: campaign.pool or POOL,
             queue.settlement.recall,
+            recalled.append,
         )
     )
     book.on_change = control.changed
     for campaign in book:
         control.changed(campaign.id)
-    return Controlled(queue, campaigns, terms, control)
+    return Controlled(queue, campaigns, terms, control, recalled=recalled)
 
 
 async def _running(

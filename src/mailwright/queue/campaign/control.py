@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 LINES_AT_ONCE: Final = 200
 #: Lines that are looked at likewise.
 _SEEN_AT_ONCE: Final = 2_000
+#: How often to look whether a window has shut on what sessions hold.
+LOOK_S: Final = 1.0
 #: When to try again what the store refused.
 _RETRY_S: Final = 1.0
 #: Takes back what sessions hold of these parcels and have not put on the wire.
@@ -84,7 +86,12 @@ class Control:
     async def run(self) -> None:
         """Act on changes, until cancelled."""
         while True:
-            await self._wake.wait()
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._take_back()
+                continue
             self._wake.clear()
             changed, self._changed = self._changed, {}
             left = []
@@ -117,7 +124,7 @@ class Control:
             for line in some:
                 self._act(line)
             await asyncio.sleep(0)
-        self._take_back(campaign)
+        self._take_back()
         if campaign.state is JobState.CANCELLED:
             await self._cancel(campaign)
             return
@@ -151,16 +158,15 @@ class Control:
         else:
             scheduler.on_due(line)
 
-    def _take_back(self, campaign: Campaign) -> None:
+    def _take_back(self) -> None:
         """Take back what sessions hold of lines that may not leave any more."""
-        now = self._ports.clock.now()
+        now, terms = self._ports.clock.now(), self._ports.terms
 
-        def may_leave(line: Line) -> bool:
-            return line.key.campaign != campaign.id or (
-                not line.is_held and self._ports.terms.rests(line, now) is None
-            )
+        def may_not_leave(line: Line) -> bool:
+            is_ours = line.key.campaign is not None
+            return is_ours and (line.is_held or terms.rests(line, now) is not None)
 
-        held = self._scheduler.in_hand(lambda line: not may_leave(line))
+        held = self._scheduler.in_hand(may_not_leave)
         if held:
             self._ports.recall(lambda parcel: parcel.delivery in held)
 

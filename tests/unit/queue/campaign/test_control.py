@@ -15,9 +15,10 @@ from time import perf_counter
 from fakes.campaigns import TENANT
 from fakes.controlled import AUTHOR, Controlled, drive, until
 from fakes.operated_queue import OTHER_POOL, two_pools
-from fakes.queueing import POOL, ScriptedCourier, make_submission
-from mailwright.attempt import Attempt
+from fakes.queueing import OK, POOL, ScriptedCourier, make_submission
+from mailwright.attempt import Attempt, End, Parcel
 from mailwright.clock import ManualClock
+from mailwright.ids import DeliveryId
 from mailwright.queue.campaign.control import LINES_AT_ONCE
 from mailwright.queue.campaign.job import Change, JobState
 from mailwright.queue.delivery import State
@@ -207,6 +208,36 @@ def test_a_window_shuts_while_mail_leaves_and_opens_by_the_recipients_clocks(
         assert courier.to(["a.example"]) <= 13
 
     drive(tmp_path, test, courier=Gate(), clock=ManualClock(NOON))
+
+
+def test_what_sessions_hold_is_taken_back_when_a_window_shuts(tmp_path: Path) -> None:
+    @dataclass
+    class Holding(Gate):
+        held: list[Parcel] = field(default_factory=list)
+
+        async def carry(self, site, source, feed):
+            self.held += await feed.take(1)
+            await self.permits.acquire()
+            for parcel in self.held:
+                feed.settle(Attempt(parcel, End.NOT_OFFERED, OK))
+            self.held.clear()
+
+    courier = Holding()
+
+    async def test(controlled: Controlled) -> None:
+        await controlled.campaign("u@a.example", window=OPEN)
+        await until(lambda: courier.held)
+        assert not controlled.recalled
+        controlled.queue.clock.advance(3600.0)
+        await until(lambda: controlled.recalled)
+        (parcel,) = courier.held
+        assert controlled.recalled[-1](parcel)
+        assert not controlled.recalled[-1](replace(parcel, delivery=DeliveryId(1)))
+        courier.let(1)
+        (line,) = controlled.queue.book
+        await until(lambda: not line.sending and line.wait_until is not None)
+
+    drive(tmp_path, test, courier=courier, clock=ManualClock(NOON))
 
 
 def test_a_pace_acts_at_once_in_both_directions(tmp_path: Path) -> None:
