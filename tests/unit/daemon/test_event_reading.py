@@ -91,7 +91,7 @@ def test_filters_by_tag_and_recipient_let_through_just_what_they_name(
                 ["spring", "Spring", "spring%", 'a"b', "a_b", "a!b"]
             )
         }
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(await node.events()) < 2 * len(tagged):
                 await asyncio.sleep(0.01)
         for number, (tag, ident) in enumerate(tagged.items()):

@@ -169,7 +169,7 @@ def test_a_node_that_starts_ends_what_expired_while_it_was_held(
             await first.node.out.operations.hold(
                 Selection(domain=DOMAIN), reason="r", author="a"
             )
-            soon = datetime.now(UTC) + timedelta(seconds=2)
+            soon = datetime.now(UTC) + timedelta(seconds=5)
             body = message(f"a@{DOMAIN}", expires_at=soon.isoformat())
             answer = await first.http.post("/v1/messages", json=body)
             assert answer.status_code == 201, answer.text

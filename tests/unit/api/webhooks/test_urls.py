@@ -277,9 +277,9 @@ def test_what_an_answer_says_is_neither_read_without_end_nor_believed(
     async def run() -> None:
         answers = [Answer.TAKE_AND_FLOOD, Answer.TAKE_AND_HANG, Answer.REDIRECT]
         async with (
-            asyncio.timeout(60),
+            asyncio.timeout(120),
             HookReceiver(answers) as hook,
-            hooking(tmp_path, within_s=1.0) as rig,
+            hooking(tmp_path, within_s=5.0) as rig,
         ):
             entry, _ = await rig.create(hook.url())
             results = [await rig.door.test(entry) for _ in range(3)]
