@@ -133,10 +133,7 @@ def _last_reply(attempt: Attempt, now: datetime) -> str | None:
             reply.code,
             reply.enhanced,
             reply.text[:MAX_KEPT_CHARS],
-            reply.phase,
-            reply.origin,
-            attempt.hop,
-            to_micros(now),
+            *(reply.phase, reply.origin, attempt.hop, to_micros(now)),
         )
     )
 

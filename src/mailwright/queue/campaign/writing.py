@@ -15,7 +15,7 @@ from mailwright.queue.campaign.ports import Prepared, SealingPorts, StagedRow
 from mailwright.queue.campaign.slices import SLICE, Placed, SeedRow, Slice, slice_unit
 from mailwright.queue.line import Line, LineKey
 from mailwright.store.json_text import to_json
-from mailwright.store.ports import StoreError
+from mailwright.store.ports import StoreError, StoreFullError
 from mailwright.store.statements import Unit, UnitResult
 
 #: Rows that are read and built in one go.
@@ -64,6 +64,10 @@ class Writing:
                 campaign = self._ports.campaigns.get(self._ident)
                 if campaign is None or campaign.state is not JobState.SEALING:
                     return
+                if self._ports.store.is_short:
+                    # Before ids are taken: there is no end to how often this is tried.
+                    self._refusal = StoreFullError("the disk is full")
+                    break
                 parts = self._parts(campaign, sealed_at, after, some)
                 after = parts[-1].to
                 try:

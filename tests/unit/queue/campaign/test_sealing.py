@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from sqlalchemy import insert
 
 from fakes.campaigns import TENANT, new_campaign, open_campaigns
@@ -26,6 +27,7 @@ from mailwright.queue.campaign.tables import (
 )
 from mailwright.queue.recovery import load_lines
 from mailwright.queue.tables import deliveries, lines, messages
+from mailwright.store.ports import StoreFullError
 from mailwright.store.statements import Query, unit
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
@@ -360,5 +362,28 @@ def test_the_batch_says_of_a_subject_what_the_condition_says(tmp_path: Path) -> 
                 (rows,) = await store.read(asked)
                 assert bool(rows) == (subject_of(each) in found)
             assert len(found) > 20
+
+    asyncio.run(main())
+
+
+def test_a_seal_waits_for_room_on_the_disk_and_takes_no_ids_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        staging = MemoryStaging()
+        async with sealed_by(tmp_path, staging) as (campaigns, _, sealing):
+            made = await campaigns.jobs.create(new_campaign())
+            staging.uploaded[made.id] = staged(300)
+            await campaigns.jobs.seal(TENANT, made.id, "me")
+            store = campaigns.store
+            with monkeypatch.context() as patch:
+                patch.setattr(type(store), "is_short", True)
+                before = store.ids.take()
+                with pytest.raises(StoreFullError):
+                    await sealing.seal(made.id)
+                assert store.ids.take() == before + 1
+            assert not await rows_of(store, deliveries)
+            await sealing.seal(made.id)
+            assert len(await rows_of(store, deliveries)) == 300
 
     asyncio.run(main())
