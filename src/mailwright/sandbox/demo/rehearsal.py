@@ -183,10 +183,12 @@ class Rehearsal:
             loop.call_soon_threadsafe(self._note_failure, job, str(error))
         else:
             if handed is not None:
-                loop.call_soon_threadsafe(self._note_campaign, handed)
+                loop.call_soon_threadsafe(self._note_campaign, job, handed)
 
-    def _note_campaign(self, handed: Handed) -> None:
+    def _note_campaign(self, job: Job, handed: Handed) -> None:
         self._handed = handed
+        # Nobody waits for what is missing: it is a fault already.
+        self._messages += len(handed.receipts) - len(job.members)
         self.refused += handed.wrong
         self._taken += len(handed.receipts)
         for each in handed.receipts:
