@@ -143,6 +143,45 @@ def test_processes_and_threads_give_the_same_octets(secret: DkimSecret) -> None:
     asyncio.run(scene())
 
 
+#: The control: a process that does one batch after the other.
+ONE_BY_ONE = (
+    sys.executable,
+    "-c",
+    "import sys; from mailwright.mta.workers import process;"
+    "process.Task.renders = False; process.main(int(sys.argv[1]))",
+)
+
+
+def kept_waiting(workers: ProcessWorkers) -> bool:
+    """Return whether a single message waits for a campaign of bombs before it."""
+    source = "{% for i in range(100000) %}{{ range(100000)|sort }}{% endfor %}"
+    bombs = [
+        replace(campaign_parcel(number, "name"), body=content_json(text=source))
+        for number in range(1, 21)
+    ]
+
+    async def scene() -> bool:
+        async with running(workers):
+            await prepared(workers, parcel(99))  # it has started
+            async with asyncio.TaskGroup() as tasks:
+                campaign = tasks.create_task(prepared(workers, *bombs))
+                await asyncio.sleep(0)
+                [single] = await prepared(workers, parcel(100))
+                assert isinstance(single, Ready)
+                is_kept_waiting = campaign.done()
+            assert {each.end for each in campaign.result()} == {End.UNRENDERED}
+            return is_kept_waiting
+
+    return asyncio.run(scene())
+
+
+def test_a_campaign_that_takes_long_keeps_no_other_mail_waiting(
+    secret: DkimSecret,
+) -> None:
+    assert not kept_waiting(ProcessWorkers(Keys(secret), 1))
+    assert kept_waiting(ProcessWorkers(Keys(secret), 1, command=ONE_BY_ONE))
+
+
 def test_a_replaced_key_of_the_same_name_signs_from_then_on(
     secret: DkimSecret,
 ) -> None:
