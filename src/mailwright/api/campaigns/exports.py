@@ -28,8 +28,11 @@ from mailwright.queue.campaign.job import RecipientRecord, RejectRecord
 from mailwright.queue.campaign.results import Page
 from mailwright.store.json_text import to_json
 
-#: Rows in one page: some 2 ms of reading, some 10 ms of writing in a thread.
-PAGE_ROWS: Final = 1000
+#: Rows read at a time for a whole list. Measured on two busy cores: 250 hold the loop for
+#: at most some 25 ms, 1000 for 130 ms, at much the same speed.
+PAGE_ROWS: Final = 250
+#: Rows in a page that is asked for.
+MAX_LIMIT: Final = 1000
 NEXT_HEADER: Final = "Next-After"
 #: What a spreadsheet may take for a formula, as the first character of a cell.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")

@@ -12,6 +12,7 @@ from mailwright.accounts.directory import Credential, Scope
 from mailwright.api.campaigns.asking import Door, campaign_of
 from mailwright.api.campaigns.door import JSON, PATH
 from mailwright.api.campaigns.exports import (
+    MAX_LIMIT,
     PAGE_ROWS,
     ListFormat,
     format_of,
@@ -55,7 +56,7 @@ Limit = Annotated[
     int | None,
     Query(
         ge=1,
-        le=PAGE_ROWS,
+        le=MAX_LIMIT,
         description="One page of so many, its `Next-After` in the header; without it"
         " the whole list",
     ),
