@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "mailwright.service"
 CONFINE = str(Path(__file__).with_name("confine.py"))
 FORBIDDEN = str(Path(__file__).with_name("forbidden.py"))
+RENDERING = str(Path(__file__).with_name("rendering_probe.py"))
 
 pytestmark = pytest.mark.scenario
 
@@ -217,6 +218,17 @@ def test_what_the_unit_forbids_is_refused_and_what_it_allows_works(plan: Plan) -
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     assert report["home"] == []
     assert report["key"]
+
+
+@pytest.mark.needs("confinement")
+def test_templates_are_rendered_and_bounded_under_all_restrictions(plan: Plan) -> None:
+    probing = replace(plan, environment={"PYTHONPATH": f"{ROOT}/src:{ROOT}/tests"})
+    done = run(
+        sys.executable, CONFINE, probing.to_json(), "--", sys.executable, RENDERING
+    )
+    assert done.returncode == 0, done.stderr
+    bound = "content: takes too much time or memory"
+    assert json.loads(done.stdout) == ["made", bound, bound, "made"]
 
 
 @pytest.mark.needs("confinement")
