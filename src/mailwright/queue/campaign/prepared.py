@@ -41,7 +41,7 @@ class StagedRow(msgspec.Struct, array_like=True, gc=False):
         address: canonical.
         fields: a JSON object.
         metadata: a JSON object of texts.
-        position: from 1, in the order of (domain, timezone, band, row).
+        position: from 1, in the order of (domain, timezone, band, subject).
     """
 
     row: int

@@ -6,7 +6,7 @@ Two passes over the chunks, neither of which keeps rows:
    winners are asked about, sorted, some thousands at a time. What comes of it is two
    octets for each row of the job, in memory.
 2. In the order of rows, each is rejected with its reason or goes into a run of
-   (domain, timezone, band, row).
+   (domain, timezone, band, subject).
 
 Memory: 2 octets for each row, one run, one frame of each run. Disk: the subjects (72
 octets a row, gone at the end), then about what the chunks take. Runs in a thread of the
@@ -208,7 +208,8 @@ class Preparing:
             row.fields,
             row.metadata,
         )
-        return line + number.to_bytes(8, "big"), _encode(staged)
+        # Rows that are written together lie together in the index by subject then.
+        return line + subject, _encode(staged)
 
     def _numbered(self) -> Iterator[tuple[int, Row]]:
         """Yield the rows of all chunks with their numbers, and tell the progress."""

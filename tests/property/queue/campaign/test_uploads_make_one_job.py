@@ -25,6 +25,7 @@ from fakes.uploaded import (
     Job,
     open_area,
     prepare,
+    subject_of,
     suppressing,
     to_ndjson,
     upload,
@@ -173,14 +174,15 @@ def expected_of(plan: Sequence[Sent]) -> Job:
             rejects.append((number, row.address, "suppressed", SUPPRESSED[row.address]))
         else:
             band = band_of(row.engaged_at, NOW)
-            accepted.append((row.domain, row.timezone, band, number, row))
+            subject = subject_of(row.address)
+            accepted.append((row.domain, row.timezone, band, subject, number, row))
         if not row.reason:
             seen.add(row.address)
     accepted.sort(key=lambda each: each[:4])
     return Job(
         tuple(
             (position, number, row.address, band, row.timezone, row.fields)
-            for position, (_, _, band, number, row) in enumerate(accepted, 1)
+            for position, (_, _, band, _, number, row) in enumerate(accepted, 1)
         ),
         tuple(rejects),
     )

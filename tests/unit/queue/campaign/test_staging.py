@@ -74,7 +74,9 @@ def test_accepted_rows_come_in_the_order_of_lines_and_bands(tmp_path: Path) -> N
     ]
     upload(area, "k", to_ndjson(rows))
     ready = prepare(area).ready
-    assert [row for _, row, *_ in ready] == [5, 4, 3, 6, 2, 1, 7]
+    # Within a line and a band by subject, whose order is nobody's.
+    ones = sorted((1, 7), key=lambda row: subject_of(f"{row}@b.example"))
+    assert [row for _, row, *_ in ready] == [5, 4, 3, 6, 2, *ones]
     assert [band for _, _, _, band, *_ in ready] == [4, 4, 7, 4, 0, 4, 4]
 
 
@@ -86,11 +88,11 @@ def test_every_row_has_one_outcome_and_the_first_of_a_subject_wins(
     upload(area, "k", body.replace(" ", "\n").encode(), CSV)
     upload(area, "l", to_ndjson([{"email": "a@x.example"}, {"email": "d@x.example"}]))
     job = prepare(area, suppressing({"b@x.example": "complaint (tenant)"}))
-    assert [address for _, _, address, *_ in job.ready] == [
+    assert {address for _, _, address, *_ in job.ready} == {
         "a@x.example",
         "c@x.example",
         "d@x.example",
-    ]
+    }
     assert job.rejects == (
         (2, "b@x.example", "suppressed", "complaint (tenant)"),
         (3, "a@x.example", "duplicate", ""),
