@@ -203,7 +203,7 @@ def _encoded(octets: bytes) -> tuple[str, bytes]:
         return "7bit", octets
     beyond = len(octets.translate(None, _ASCII))
     if len(octets) + 2 * beyond > _BASE64_COST * len(octets):
-        return "base64", _base64(octets)
+        return "base64", base64_lines(octets)
     return "quoted-printable", _quoted_printable(octets)
 
 
@@ -216,7 +216,8 @@ def _quoted_printable(octets: bytes) -> bytes:
     return quoted
 
 
-def _base64(octets: bytes) -> bytes:
+def base64_lines(octets: bytes) -> bytes:
+    """Return ``octets`` as base64 in lines of 76, each with CRLF (RFC 2045 §6.8)."""
     view = memoryview(octets)
     return b"".join(
         binascii.b2a_base64(view[at : at + _BASE64_LINE], newline=False) + b"\r\n"
@@ -236,4 +237,6 @@ def _file_part(part: Attachment) -> _Part:
     ]
     if part.content_id:
         fields.append(fold("Content-ID", [f"<{part.content_id}>"]))
-    return _Part(part.content_type, tuple(fields), (_base64(part.content),))
+    return _Part(
+        part.content_type, tuple(fields), (part.encoded or base64_lines(part.content),)
+    )

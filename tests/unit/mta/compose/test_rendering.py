@@ -46,6 +46,14 @@ def test_the_same_arguments_give_the_same_octets() -> None:
     assert again == first
 
 
+def test_attachments_are_encoded_once_to_the_same_octets() -> None:
+    content = compiled(**RICH)
+    assert all(each.encoded for each in content.content.attachments)
+    bare = tuple(replace(each, encoded=b"") for each in content.content.attachments)
+    anew = replace(content, content=replace(content.content, attachments=bare))
+    assert render(anew, merge_of(), dated_at=DATED) == rendered(**RICH)
+
+
 def test_what_is_the_recipients_own_makes_other_octets() -> None:
     content, merge = compiled(**RICH), merge_of()
     first = render(content, merge, dated_at=DATED)
