@@ -13,5 +13,6 @@ Standards: RFC 5322 (format), 2045/2046 (MIME), 2047 (encoded words), 2231 (para
 2183 (disposition), 2387 (related), 2392 (Content-ID), 6532 (UTF-8 addresses).
 
 Start reading at :mod:`mailwright.mta.compose.spec`, then ``composing``; ``words`` has the
-encodings.
+encodings. Of campaigns: ``content`` (what one says), ``template`` (what its templates can
+do), ``rendering`` (from both and a recipient to a message), ``lint`` (previews).
 """
