@@ -180,6 +180,7 @@ async def _controlled(
     recalled: list[Callable[[Parcel], bool]] = []
     control = Control(
         ControlPorts(
+            queue.store,
             book,
             terms,
             queue.operations,

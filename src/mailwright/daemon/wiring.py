@@ -138,6 +138,7 @@ def wire(
     )
     control = Control(
         ControlPorts(
+            store,
             campaign_book,
             terms,
             out.operations,

@@ -18,14 +18,17 @@ from typing import Final
 from mailwright.attempt import Parcel
 from mailwright.clock import Clock
 from mailwright.ids import CampaignId, PoolId
+from mailwright.queue.campaign.book import CampaignBook
 from mailwright.queue.campaign.job import Campaign, JobState
-from mailwright.queue.campaign.terms import Campaigns, CampaignTerms
+from mailwright.queue.campaign.statements import MOVED
+from mailwright.queue.campaign.terms import CampaignTerms
 from mailwright.queue.choosing import slices
 from mailwright.queue.expiry import Expiry
 from mailwright.queue.line import Line
 from mailwright.queue.operations import Operations
 from mailwright.queue.selection import Selection
-from mailwright.store.ports import StoreError
+from mailwright.store.ports import StoreError, UnitStore
+from mailwright.store.statements import Step, Unit
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +59,8 @@ class ControlPorts:
         recall: see :data:`Recall`.
     """
 
-    campaigns: Campaigns
+    store: UnitStore
+    campaigns: CampaignBook
     terms: CampaignTerms
     operations: Operations
     expiry: Expiry
@@ -73,8 +77,6 @@ class Control:
         self._ports = ports
         self._scheduler = ports.operations.scheduler
         self._changed: dict[CampaignId, None] = {}
-        #: Where the mail of each campaign goes by now.
-        self._pools: dict[CampaignId, PoolId | None] = {}
         self._wake = asyncio.Event()
 
     def changed(self, campaign: CampaignId) -> None:
@@ -114,7 +116,6 @@ class Control:
         """
         campaign = self._ports.campaigns.get(number)
         if campaign is None:
-            self._pools.pop(number, None)
             return
         lines = await self._lines(number)
         if campaign.window is not None:
@@ -184,9 +185,16 @@ class Control:
         )
 
     async def _move(self, campaign: Campaign) -> None:
+        """Move its lines if another pool was chosen, also before a restart.
+
+        While it is being sealed it gets lines still; they are moved when it is.
+        """
         pool = self._ports.pool_of(campaign)
-        known = self._pools.setdefault(campaign.id, pool)
-        if pool is None or pool == known:
+        is_growing = campaign.state is JobState.SEALING
+        if not campaign.is_moving or is_growing or pool is None:
             return
         await self._ports.operations.move(Selection(campaign=campaign.id), pool)
-        self._pools[campaign.id] = pool
+        done = MOVED(campaign_id=campaign.id, to_pool=campaign.pool)
+        (rows,) = await self._ports.store.run(Unit((Step(done),)))
+        for row in rows:
+            self._ports.campaigns.took(row)

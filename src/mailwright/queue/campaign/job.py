@@ -219,6 +219,7 @@ class Campaign:
         dated_at: Date and DKIM ``t=`` of its mail.
         reason: why it is held, paused or failed.
         finished_at: when nothing of it was left to send.
+        is_moving: lines of it may still be in another pool than it is to use.
         totals: recipients, seeds with them, by state (a number of
             ``queue.delivery.State``) and category; as of a second ago.
     """
@@ -257,6 +258,7 @@ class Campaign:
     priority: int
     reason: Mapping[str, object] | None
     finished_at: datetime | None
+    is_moving: bool = False
     totals: Mapping[tuple[int, str], int] = field(default_factory=dict)
 
 

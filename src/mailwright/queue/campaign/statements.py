@@ -246,8 +246,23 @@ _CHANGE: Final = Query(
                 *("name", "pace_per_hour", "pool", "window", "expires_at"),
                 "priority",
             )
-        }
+        },
+        is_moving=case((bindparam("has_pool") == 1, 1), else_=_c.is_moving),
     )
+    .returning(*COLUMNS),
+)
+
+
+#: All lines of a campaign are in its pool, unless that is another one by now.
+MOVED: Final = Query(
+    "campaign moved",
+    update(campaigns)
+    .where(
+        _c.id == bindparam("campaign_id"),
+        _c.is_moving == 1,
+        _c.pool.is_not_distinct_from(bindparam("to_pool")),
+    )
+    .values(is_moving=0)
     .returning(*COLUMNS),
 )
 

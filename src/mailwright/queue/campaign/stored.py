@@ -30,7 +30,7 @@ COLUMNS: Final = (
     *(_c.sealed_at, _c.sealed_rows, _c.sealed_rejects, _c.rows, _c.duplicates),
     *(_c.invalid, _c.suppressed, _c.started_at, _c.dated_at, _c.send_at),
     *(_c.expires_at, _c.window, _c.pace_per_hour, _c.priority, _c.reason),
-    _c.finished_at,
+    *(_c.finished_at, _c.is_moving),
 )
 _INSERT: Final = Query("insert campaign", insert(campaigns))
 
@@ -55,7 +55,7 @@ def _new_row(
     row: dict[str, Value] = {column.name: None for column in _c}
     row |= dict.fromkeys(
         (
-            *("start_wanted", "sealed_rows", "sealed_rejects"),
+            *("start_wanted", "sealed_rows", "sealed_rejects", "is_moving"),
             *("duplicates", "invalid", "suppressed"),
         ),
         0,
@@ -134,6 +134,7 @@ def campaign_of(row: Row) -> Campaign:
         row[31],
         _json(row[32]),
         _instant(row[33]),
+        bool(row[34]),
     )
 
 

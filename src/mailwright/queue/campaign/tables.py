@@ -32,6 +32,7 @@ campaigns = Table(
     Column("selector", Text, nullable=False),  # fixed when it was made
     Column("reverse_path", Text, nullable=False),
     Column("pool", Big),  # null: the stream's
+    Column("is_moving", SmallInteger, nullable=False),  # its lines, to that pool
     Column("spec", Text, nullable=False),  # JSON object: what was asked for
     Column("metadata", Text, nullable=False),  # JSON object
     Column("tags", Text, nullable=False),  # JSON list

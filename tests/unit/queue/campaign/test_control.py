@@ -19,11 +19,15 @@ from fakes.queueing import OK, POOL, ScriptedCourier, make_submission
 from mailwright.attempt import Attempt, End, Parcel
 from mailwright.clock import ManualClock
 from mailwright.ids import DeliveryId
+from mailwright.queue.campaign.book import load_campaigns
 from mailwright.queue.campaign.control import LINES_AT_ONCE
 from mailwright.queue.campaign.job import Change, JobState
+from mailwright.queue.campaign.statements import change_campaign
+from mailwright.queue.campaign.stored import campaign_of
 from mailwright.queue.delivery import State
 from mailwright.queue.explain import Block, block_of
 from mailwright.queue.selection import Selection
+from mailwright.store.statements import Step, Unit
 
 #: What the contract gives a change to act in.
 AT_ONCE_S = 2.0
@@ -278,6 +282,31 @@ def test_another_pool_carries_what_waits(tmp_path: Path) -> None:
         assert sources["other"] >= 60 - 13
 
     drive(tmp_path, test, courier=Gate(), directory=two_pools())
+
+
+def test_a_move_that_a_kill_cut_short_goes_on_after_it(tmp_path: Path) -> None:
+    async def test(controlled: Controlled) -> None:
+        courier, queue = controlled.queue.courier, controlled.queue
+        number = await controlled.campaign(*people("a.example", 5))
+        other = await controlled.campaign(*people("b.example", 5), name="other")
+        # What a kill leaves: the campaign's row is written, its lines are not.
+        moved = change_campaign(number, TENANT, Change(pool=OTHER_POOL))
+        (rows,) = await queue.store.run(Unit((Step(moved),)))
+        assert campaign_of(rows[0]).is_moving
+        assert {each.key.pool for each in queue.book} == {POOL}
+        # What a start does: it reads every campaign and looks at it.
+        await load_campaigns(queue.store, controlled.campaigns.book)
+        await until(lambda: pools(controlled) == {number: OTHER_POOL, other: POOL})
+        await until(lambda: not controlled.campaigns.book.get(number).is_moving)
+        courier.open()
+        await until(lambda: courier.carried.total() == 10)
+
+    drive(tmp_path, test, courier=Gate(), directory=two_pools())
+
+
+def pools(controlled: Controlled) -> dict[int, int]:
+    """Return where the mail of each campaign goes."""
+    return {each.key.campaign: each.key.pool for each in controlled.queue.book}
 
 
 def test_an_earlier_expiry_ends_what_waits_and_a_later_one_does_not(

@@ -328,6 +328,7 @@ CREATE TABLE campaigns (
   selector TEXT NOT NULL,
   reverse_path TEXT NOT NULL,
   pool INTEGER,
+  is_moving SMALLINT NOT NULL,
   spec TEXT NOT NULL,
   metadata TEXT NOT NULL,
   tags TEXT NOT NULL,
