@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from relay_node import folder_on_disk
+from node_files import folder_on_disk
 from relaybench import report
 from relaybench.campaigns import campaign_node, run_bare, run_job
 from relaybench.measuring import Load, measure, running_sink

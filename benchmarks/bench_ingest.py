@@ -29,7 +29,7 @@ from mailwright.accounts.subjects import SubjectKey
 from mailwright.clock import SystemClock
 from mailwright.queue.campaign.staging import StagingArea
 from mailwright.queue.campaign.uploads import RowFormat
-from relay_node import folder_on_disk
+from node_files import folder_on_disk
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 

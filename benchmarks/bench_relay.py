@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from relay_node import folder_on_disk
+from node_files import folder_on_disk
 from relaybench import report
 from relaybench.measuring import Load, Round, Sink, measure, running_sink
 from relaybench.processes import BenchError

@@ -29,7 +29,7 @@ from typing import Any, Final
 import httpx
 
 from mailwright.mta.dkim.keys import generate, write_new_key
-from relay_node import folder_on_disk
+from node_files import NodeFiles, folder_on_disk
 from watched import Watched
 
 EVERY_S: Final = 0.1
@@ -37,71 +37,10 @@ EVERY_S: Final = 0.1
 PATIENCE_S: Final = 60.0
 RUNS_S: Final = 20.0
 KEY: Final = "mw_crm_" + "b" * 32
-NODE: Final = """\
-name = "bench"
-hostname = "mta.example.com"
-state_dir = "state"
-bootstrap = "setup.toml"
-
-[[smtp]]
-listen = "127.0.0.1:0"
-tls = "none"
-networks = ["127.0.0.0/8"]
-credential = "crm"
-
-[http]
-listen = "127.0.0.1:0"
-
+STREAMS: Final = (("receipts", "transactional"), ("news", "bulk"))
+SHORT_MEMORY: Final = """
 [retention]
 contents = "1m"
-"""
-SETUP: Final = """\
-allowed_networks = ["127.0.0.0/8"]
-
-[[tenant]]
-name = "bench"
-
-[[source]]
-name = "here"
-address = ""
-ehlo_name = "mta.example.com"
-
-[[pool]]
-name = "main"
-sources = {{ here = 1 }}
-
-[[stream]]
-tenant = "bench"
-name = "receipts"
-class = "transactional"
-pool = "main"
-
-[[stream]]
-tenant = "bench"
-name = "news"
-class = "bulk"
-pool = "main"
-
-[[credential]]
-tenant = "bench"
-name = "crm"
-stream = "receipts"
-sha256 = "{key}"
-dsn = "none"
-scopes = ["send", "control", "read", "manage"]
-
-[[sending_domain]]
-tenant = "bench"
-domain = "example.com"
-selector = "s1"
-key_file = "s1.pem"
-proof = "operator"
-
-[[route]]
-domain = "*"
-next_hop = "{sink}"
-pipelining = "transactions"
-tls = "none"
 """
 
 
@@ -329,9 +268,11 @@ async def bench(options: argparse.Namespace) -> int:
     try:
         address = (await sink.stdout.readline()).decode().strip()
         write_new_key(folder / "s1.pem", generate("rsa-sha256"))
-        key = hashlib.sha256(KEY.encode()).hexdigest()
-        (folder / "setup.toml").write_text(SETUP.format(key=key, sink=address))
-        (folder / "node.toml").write_text(NODE)
+        key_hash = hashlib.sha256(KEY.encode()).hexdigest()
+        files = NodeFiles(
+            address, STREAMS, key_hash=key_hash, log_level="info", more=SHORT_MEMORY
+        )
+        files.write(folder, folder / "s1.pem")
         await node.start()
         await node.wait_running()
         return await _measured(node, sink.stdout, options)

@@ -12,65 +12,13 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Final
 
-from relay_node import folder_on_disk
+from node_files import NodeFiles, folder_on_disk
 from relaybench.processes import PATIENCE_S, free_port
 
 AUTHOR: Final = "news@example.com"
-NODE: Final = """\
-name = "campaigns"
-hostname = "mta.example.com"
-state_dir = "state"
-bootstrap = "setup.toml"
-
-[http]
-listen = "{listen}"
-
-[log]
-level = "warning"
-"""
-SETUP: Final = """\
-allowed_networks = ["127.0.0.0/8"]
-
-[[tenant]]
-name = "bench"
-
-[[source]]
-name = "here"
-address = ""
-ehlo_name = "mta.example.com"
-
-[[pool]]
-name = "main"
-sources = {{ here = 1 }}
-
-[[stream]]
-tenant = "bench"
-name = "news"
-class = "bulk"
-pool = "main"
-
-[[credential]]
-tenant = "bench"
-name = "crm"
-stream = "news"
-sha256 = "{key_hash}"
-dsn = "none"
-
-[[sending_domain]]
-tenant = "bench"
-domain = "example.com"
-selector = "s1"
-key_file = "s1.pem"
-proof = "operator"
-
-[[route]]
-domain = "*"
-next_hop = "{sink}"
-pipelining = "transactions"
-tls = "none"
-"""
 _POLL_S: Final = 0.05
 
 
@@ -85,12 +33,10 @@ def main() -> int:
     key = "mw_crm_" + base64.b32encode(secrets.token_bytes(20)).decode().lower()
     folder = folder_on_disk("campaign-node-")
     try:
-        (folder / "node.toml").write_text(NODE.format(listen=listen))
         key_hash = hashlib.sha256(key.encode()).hexdigest()
-        (folder / "setup.toml").write_text(SETUP.format(sink=sink, key_hash=key_hash))
-        shutil.copyfile(key_file, folder / "s1.pem")
-        (folder / "s1.pem").chmod(0o600)
-        command = (sys.executable, "-m", "mailwright", "serve", folder / "node.toml")
+        files = NodeFiles(sink, (("news", "bulk"),), http=listen, key_hash=key_hash)
+        settings = files.write(folder, Path(key_file))
+        command = (sys.executable, "-m", "mailwright", "serve", settings)
         # Our output is for the line of JSON; the node logs to its standard error.
         node = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         for number in (signal.SIGTERM, signal.SIGINT):

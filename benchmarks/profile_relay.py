@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from relay_node import folder_on_disk
+from node_files import folder_on_disk
 from relaybench import cpu
 from relaybench.measuring import Load, Sink, measure, running_sink
 from relaybench.processes import PATIENCE_S, BenchError, running
