@@ -71,6 +71,7 @@ docs: $(VENV)/.dev ## write the generated pages anew
 	$(BIN)/mailwright config reference > docs/reference/settings.md
 	$(BIN)/mailwright provider reference > docs/reference/providers.md
 	$(BIN)/mailwright queue states > docs/reference/queue-states.md
+	PYTHONPATH=tests $(BIN)/python -m fakes.api_page > docs/reference/routes.md
 
 lock: $(VENV)/.dev ## write the versions of all dependencies to constraints.txt
 	$(BIN)/pip freeze --exclude-editable | LC_ALL=C sort -f > constraints.txt
