@@ -273,9 +273,12 @@ def stuffed(octets: bytes) -> bytes:
 
 @asynccontextmanager
 async def bench(
-    folder: Path, *, command: Sequence[str] = (*SERVE, _HELD)
+    folder: Path, *, command: Sequence[str] = (*SERVE, _HELD), delivery: str = ""
 ) -> AsyncIterator[Bench]:
-    """Run a node whose mail is stopped, and its receivers."""
+    """Run a node whose mail is stopped, and its receivers.
+
+    ``delivery`` is lines for that table of its settings.
+    """
     async with contextlib.AsyncExitStack() as stack:
         receivers = {
             EIGHT: KeepingReceiver(has_8bitmime=True),
@@ -285,7 +288,7 @@ async def bench(
         for domain, receiver in receivers.items():
             await stack.enter_async_context(receiver)
             hops.append(Hop(domain, f"127.0.0.1:{receiver.port}"))
-        settings = _write(folder, hops)
+        settings = _write(folder, hops, delivery)
         node = await stack.enter_async_context(NodeProcess(settings, command))
         operator = await stack.enter_async_context(
             httpx.AsyncClient(
@@ -308,10 +311,10 @@ async def bench(
         assert await node.stop() == 0, node.text
 
 
-def _write(folder: Path, hops: Sequence[Hop]) -> Path:
+def _write(folder: Path, hops: Sequence[Hop], delivery: str) -> Path:
     """Write the node's files into a new folder, with our sending domain."""
     folder.mkdir()
-    settings = write_node(folder, routes=hops, more=_LIMITS)
+    settings = write_node(folder, routes=hops, delivery=delivery, more=_LIMITS)
     setup = folder / "setup.toml"
     domain = 'domain = "{}"'.format
     setup.write_text(setup.read_text().replace(domain("example.com"), domain(DOMAIN)))
