@@ -41,7 +41,7 @@ name = "second"
 sources = { second = 1 }
 """
 
-pytestmark = [pytest.mark.scenario, pytest.mark.alone]
+pytestmark = pytest.mark.scenario
 
 
 class Receiver(KeepingReceiver):
