@@ -43,7 +43,7 @@ from mailwright.api.webhooks.door import WebhookDoor
 from mailwright.api.webhooks.routes import WEBHOOK_BODIES, webhooks_router
 
 _DESCRIPTION: Final = """
-Submit messages, see what became of them, read events.
+Submit messages and campaigns, see what became of them, follow events.
 
 Send `Authorization: Bearer mw_…` with a key from `mailwright key create`. Errors are
 `application/problem+json` (RFC 9457); `errors` names each field at fault.

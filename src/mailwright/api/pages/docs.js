@@ -106,7 +106,7 @@ function operation(path, method, found) {
     return [element("code", {}, status), content ? typeOf(content.schema) : "", marked(each.description || "")];
   });
   parts.push(element("h3", {}, "Answers"), table(["status", "content", ""], answers));
-  return { id, title: `${method.toUpperCase()} ${path}`, parts };
+  return { id, title: `${method.toUpperCase()} ${path}`, parts, tag: (found.tags || ["others"])[0] };
 }
 
 function members(name, schema) {
@@ -142,7 +142,13 @@ function show(found) {
     Object.entries(methods).map(([method, each]) => operation(path, method, each)),
   );
   operations.forEach((each) => main.append(...each.parts));
-  listed("Requests", operations.map((each) => [each.id, each.title]));
+  const tags = [...new Set(operations.map((each) => each.tag))];
+  tags.forEach((tag) =>
+    listed(
+      tag[0].toUpperCase() + tag.slice(1),
+      operations.filter((each) => each.tag === tag).map((each) => [each.id, each.title.replace(" /v1", " ")]),
+    ),
+  );
 
   const problems = found["x-problems"].map((each) => {
     const row = [element("code", {}, each.type), String(each.status), each.title];
