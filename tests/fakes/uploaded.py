@@ -10,7 +10,8 @@ from pathlib import Path
 from mailwright.clock import ManualClock
 from mailwright.ids import Subject
 from mailwright.queue.campaign.chunk_file import Chunk
-from mailwright.queue.campaign.staging import StagingArea, StagingLimits
+from mailwright.queue.campaign.staging import StagingArea
+from mailwright.queue.campaign.staging_limits import StagingLimits
 from mailwright.queue.campaign.uploads import RowFormat
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

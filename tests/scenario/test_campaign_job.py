@@ -250,6 +250,12 @@ async def life(  # noqa: PLR0915 - one story, told in order
     assert counted["suppressed"] == SUPPRESSED
     assert counted["accepted"] == ROWS - INVALID - DUPLICATES - SUPPRESSED
 
+    # A CRM whose answer was lost sends its chunk again, late.
+    size = len(made) // CHUNKS
+    late = await job.upload("c0", ndjson(made[:size]))
+    assert (late["rows"], late["finished"]) == (size, True)
+    assert (await job.ask("GET"))["rows"] == counted
+
     # One a second, then as fast as it goes.
     await job.until(lambda seen: seen["deliveries"]["delivered"] >= 3, "delivered")
     begun_at, before = time.monotonic(), len(receiver.times)

@@ -7,8 +7,8 @@ overlap of uploads ends in the same rows. Sealing sorts them (``preparing``) int
 folder ``prepared`` beside the chunks, which appears whole or not at all. What is told
 to be done (``rows_done``, a finished chunk, a prepared job) was synced before.
 
-Chunks stay after the seal, so that a late repeat gets the stored result; :meth:`forget`
-removes everything of a campaign.
+Chunks stay until the job is sealed; :meth:`forget` removes them, and keeps for a week what
+became of each, so that a late repeat gets the stored result.
 
 Everything here blocks: call it from threads. An area is used by many at a time.
 """
@@ -19,7 +19,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -30,11 +30,18 @@ from mailwright.queue.campaign.chunk_file import (
     OPEN,
     Chunk,
     OpenedChunk,
+    StagingDamagedError,
     begin_digest,
     chunk_files,
     create_chunk_file,
     open_to_append,
     scan_chunk,
+)
+from mailwright.queue.campaign.chunk_results import (
+    SUFFIX,
+    read_results,
+    remove_old_results,
+    write_results,
 )
 from mailwright.queue.campaign.chunk_writer import (
     ChunkConflictError,
@@ -43,16 +50,14 @@ from mailwright.queue.campaign.chunk_writer import (
 )
 from mailwright.queue.campaign.prepared import Prepared
 from mailwright.queue.campaign.preparing import PREPARED_ROW_OCTETS, Preparing, Progress
+from mailwright.queue.campaign.staging_limits import StagingLimits, require_room
 from mailwright.queue.campaign.uploads import RowFormat, Unpacker
 from mailwright.store.disk_errors import disk_errors
 from mailwright.store.folders import make_folder, sync_folder
-from mailwright.store.health import Reserve, lacking, read_room
-from mailwright.store.ports import StoreFullError
 
 KEY_MAX_CHARS: Final = 200
 _CAMPAIGN: Final = re.compile(r"[1-9][0-9]{0,19}")
 _GONE: Final = ".gone"
-_RESERVE: Final = Reserve(64 << 20)
 
 
 class ChunkBusyError(MailwrightError):
@@ -75,22 +80,6 @@ class UnfinishedChunksError(MailwrightError):
         self.keys = tuple(keys)
 
 
-@dataclass(frozen=True, slots=True)
-class StagingLimits:
-    """What one job may take.
-
-    Attributes:
-        rows: good and bad ones.
-        octets: of its chunks' files, and of one upload unpacked. Sealing takes about
-            as much again.
-        reserve: what stays free on the disk; delivering mail needs it more.
-    """
-
-    rows: int = 20_000_000
-    octets: int = 16 << 30
-    reserve: Reserve = _RESERVE
-
-
 @dataclass(slots=True)
 class _Job:
     """A campaign's chunks as they are on the disk."""
@@ -103,6 +92,8 @@ class _Job:
     #: Keys that are being written: what was charged and not noted yet.
     writing: dict[str, tuple[int, int]] = field(default_factory=dict)
     is_preparing: bool = False
+    #: Its rows are gone; the chunks are what was finished of them.
+    is_over: bool = False
 
 
 class StagingArea:
@@ -235,7 +226,7 @@ class StagingArea:
             make_folder(job.folder)
             rows = sum(chunk.rows_done for chunk in job.chunks.values())
             octets = sum(chunk.octets for chunk in job.chunks.values())
-            _require_room(job.folder, self._limits, octets + rows * PREPARED_ROW_OCTETS)
+            require_room(job.folder, self._limits, octets + rows * PREPARED_ROW_OCTETS)
             job.is_preparing = True
         try:
             with disk_errors("prepare rows"):
@@ -277,17 +268,26 @@ class StagingArea:
         return sorted(int(name) for name in bare if _CAMPAIGN.fullmatch(name))
 
     def forget(self, campaign: int) -> None:
-        """Remove everything of a campaign; does nothing when there is nothing.
+        """Remove the rows of a campaign; does nothing when there are none.
+
+        What became of its finished chunks is kept for a week, durable on return.
 
         Raises:
             ChunkBusyError: it is being written.
             StoreError: the disk refused.
         """
         path = self._path(campaign)
+        try:
+            finished = self.chunks(campaign)
+        except StagingDamagedError:
+            finished = ()
         with self._lock, disk_errors("remove staged rows"):
             job = self._jobs.get(campaign)
             if job is not None and (job.writing or job.is_preparing):
                 raise ChunkBusyError("the job is being written")
+            if path.is_dir():
+                write_results(_results(path), finished)
+                remove_old_results(self._folder, self._clock.now())
             gone = path.with_name(path.name + _GONE)
             # Renamed first: a crash never leaves half of a job that looks whole.
             if gone.exists():
@@ -313,10 +313,13 @@ class StagingArea:
             job = self._jobs.setdefault(campaign, _Job(path))
         with job.lock, disk_errors("read staged rows"):
             if not job.is_read:
-                for each in chunk_files(job.folder) if job.folder.is_dir() else ():
-                    chunk, _ = scan_chunk(each)
-                    job.chunks[chunk.key] = chunk
-                    job.paths[chunk.key] = each
+                if job.folder.is_dir():
+                    job.chunks, job.paths = _chunks_in(job.folder)
+                else:
+                    results = _results(job.folder)
+                    job.chunks = {each.key: each for each in read_results(results)}
+                    job.paths = dict.fromkeys(job.chunks, results)
+                    job.is_over = bool(job.chunks)
                 job.is_read = True
             yield job
 
@@ -325,7 +328,7 @@ class StagingArea:
         if known is not None and job.paths[key].suffix != OPEN:
             descriptor = os.open(os.devnull, os.O_WRONLY)
             return OpenedChunk(known, job.paths[key], begin_digest(), descriptor)
-        if Prepared.opened(job.folder) is not None:
+        if job.is_over or Prepared.opened(job.folder) is not None:
             raise StagingSealedError("the job is sealed")
         if known is None:
             make_folder(job.folder)
@@ -333,16 +336,17 @@ class StagingArea:
         return open_to_append(job.paths[key])
 
 
-def _require_room(folder: Path, limits: StagingLimits, octets: int) -> None:
-    """See that ``octets`` leave the reserve of the disk alone.
+def _results(folder: Path) -> Path:
+    return folder.with_name(folder.name + SUFFIX)
 
-    Raises:
-        StoreFullError: they do not.
-    """
-    room = read_room(folder)
-    left = replace(room, free_octets=room.free_octets - octets)
-    if lacking(left, limits.reserve) is not None:
-        raise StoreFullError("the disk has no room for more recipients")
+
+def _chunks_in(folder: Path) -> tuple[dict[str, Chunk], dict[str, Path]]:
+    """Return the chunks of a job by key, and their files; reads all of them."""
+    chunks, paths = {}, {}
+    for each in chunk_files(folder):
+        chunk, _ = scan_chunk(each)
+        chunks[chunk.key], paths[chunk.key] = chunk, each
+    return chunks, paths
 
 
 class _Ledger:
@@ -367,7 +371,7 @@ class _Ledger:
                 raise StagingFullError(
                     f"a job has at most {self._limits.octets} octets of rows"
                 )
-            _require_room(job.folder, self._limits, octets)
+            require_room(job.folder, self._limits, octets)
             before = job.writing[self._key]
             job.writing[self._key] = (before[0] + rows, before[1] + octets)
 

@@ -4,7 +4,7 @@ import errno
 import gzip
 import os
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,14 +25,15 @@ from fakes.uploaded import (
 )
 from mailwright.queue.campaign import chunk_writer
 from mailwright.queue.campaign.chunk_file import StagingDamagedError
+from mailwright.queue.campaign.chunk_results import KEPT, remove_old_results
 from mailwright.queue.campaign.chunk_writer import ChunkConflictError, StagingFullError
 from mailwright.queue.campaign.rows import RowsError
 from mailwright.queue.campaign.staging import (
     ChunkBusyError,
-    StagingLimits,
     StagingSealedError,
     UnfinishedChunksError,
 )
+from mailwright.queue.campaign.staging_limits import StagingLimits
 from mailwright.store.health import Reserve
 from mailwright.store.ports import StoreFullError
 
@@ -371,7 +372,7 @@ def test_suppression_is_asked_in_sorted_batches(tmp_path: Path) -> None:
     assert told[-1] == (20_000, 20_000)
 
 
-def test_a_campaign_is_forgotten_for_good(tmp_path: Path) -> None:
+def test_what_is_forgotten_leaves_the_results_of_its_chunks(tmp_path: Path) -> None:
     area = open_area(tmp_path)
     assert area.campaigns() == []
     upload(area, "k", to_ndjson(recipients(5)))
@@ -381,9 +382,51 @@ def test_a_campaign_is_forgotten_for_good(tmp_path: Path) -> None:
     area.forget(1)
     area.forget(1)
     assert area.campaigns() == [22]
-    assert area.chunks(1) == ()
     assert area.octets(1) == 0
     assert open_area(tmp_path).chunk(22, "k") is not None
+
+
+def test_a_late_repeat_gets_the_stored_result_and_nothing_else_is_taken(
+    tmp_path: Path,
+) -> None:
+    area = open_area(tmp_path)
+    body = to_ndjson(recipients(5))
+    stored = upload(area, "k", body)
+    area.open_chunk(1, "begun", NDJSON).abort()
+    area.forget(1)
+    for each in (area, open_area(tmp_path)):
+        assert each.chunks(1) == (stored,)
+        assert upload(each, "k", body) == stored
+        with pytest.raises(ChunkConflictError):
+            upload(each, "k", to_ndjson(recipients(6)))
+        for key in ("begun", "new"):
+            with pytest.raises(StagingSealedError):
+                each.open_chunk(1, key, NDJSON)
+        assert not (tmp_path / "staging" / "1").exists()
+
+
+def test_results_are_kept_for_a_week(tmp_path: Path) -> None:
+    area = open_area(tmp_path)
+    for campaign in (1, 2):
+        upload(area, "k", to_ndjson(recipients(5)), campaign=campaign)
+    area.forget(1)
+    area.forget(2)
+    staging = tmp_path / "staging"
+    made = datetime.fromtimestamp((staging / "1.results").stat().st_mtime, UTC)
+    remove_old_results(staging, made + KEPT)
+    assert sorted(os.listdir(staging)) == ["1.results", "2.results"]
+    os.utime(staging / "1.results", (0, 0))
+    remove_old_results(staging, made + KEPT)
+    assert os.listdir(staging) == ["2.results"]
+
+
+def test_results_that_are_damaged_are_told(tmp_path: Path) -> None:
+    area = open_area(tmp_path)
+    upload(area, "k", to_ndjson(recipients(5)))
+    area.forget(1)
+    (tmp_path / "staging" / "1.results").write_text('[{"key":')
+    with pytest.raises(StagingDamagedError):
+        open_area(tmp_path).chunk(1, "k")
 
 
 def test_damage_in_what_was_finished_is_told(tmp_path: Path) -> None:
