@@ -413,7 +413,7 @@ def test_results_are_kept_for_a_week(tmp_path: Path) -> None:
     area.forget(2)
     staging = tmp_path / "staging"
     made = datetime.fromtimestamp((staging / "1.results").stat().st_mtime, UTC)
-    remove_old_results(staging, made + KEPT)
+    remove_old_results(staging, made + KEPT - timedelta(minutes=1))
     assert sorted(os.listdir(staging)) == ["1.results", "2.results"]
     os.utime(staging / "1.results", (0, 0))
     remove_old_results(staging, made + KEPT)
