@@ -83,7 +83,8 @@ class Outgoing:
 def _workers(settings: NodeSettings, keys: KeyRing) -> Workers:
     """Return what renders and signs."""
     if settings.delivery.signing_processes:
-        return ProcessWorkers(keys, settings.delivery.signing_processes)
+        beside = ThreadWorkers(Preparer(keys), SIGNING_THREADS)
+        return ProcessWorkers(keys, settings.delivery.signing_processes, beside)
     renderers = Renderers(SIGNING_THREADS)
     preparer = Preparer(keys, renderers)
     return ThreadWorkers(preparer, SIGNING_THREADS, on_end=renderers.close)

@@ -3,6 +3,9 @@
 One socket each. What is handed over in one turn of the loop leaves in one write. A
 process that dies takes no mail with it: what it had is refused for now, rests as if it
 could not be signed, and another process takes its place.
+
+Large messages stay in the node and are prepared in threads: on their way to a process and
+back they would be there five times.
 """
 
 import asyncio
@@ -26,7 +29,7 @@ from mailwright.accounts.signing_keys import DkimSecret, SigningKeys
 from mailwright.attempt import End, Parcel
 from mailwright.clock import to_micros
 from mailwright.ids import SendingDomainId
-from mailwright.mta.workers.ready import Outcome, Refused
+from mailwright.mta.workers.ready import Outcome, Refused, Workers
 from mailwright.mta.workers.wire import (
     Batch,
     Frames,
@@ -41,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 #: A batch of large messages fits; beyond it the loop waits, not the kernel.
 _SOCKET_OCTETS: Final = 1 << 20
+#: Messages above this are prepared in the node.
+LARGE_OCTETS: Final = 262_144
 #: Keys that a process is to remember before it starts anew.
 KEYS_MAX: Final = 2_000
 #: Likewise octets of campaigns' contents.
@@ -221,6 +226,7 @@ class ProcessWorkers:
         self,
         keys: Keys,
         count: int,
+        beside: Workers,
         *,
         command: Sequence[str] = (
             sys.executable,
@@ -229,7 +235,11 @@ class ProcessWorkers:
         ),
         start_within_s: float = 60.0,
     ) -> None:
-        """``command`` gets the number of its socket as its last argument."""
+        """``beside`` prepares large messages, and is run and stopped with this.
+
+        ``command`` gets the number of its socket as its last argument.
+        """
+        self._beside = beside
         self._keys = keys
         self._count = count
         self._command = tuple(command)
@@ -244,6 +254,20 @@ class ProcessWorkers:
         self, parcels: Sequence[Parcel], *, has_8bitmime: bool
     ) -> Sequence[Outcome]:
         """Return one outcome for each parcel, in their order."""
+        large = [each for each in parcels if _is_large(each)]
+        if not large:
+            return await self._ordered(parcels, has_8bitmime=has_8bitmime)
+        others = [each for each in parcels if not _is_large(each)]
+        here = await self._beside.prepare(large, has_8bitmime=has_8bitmime)
+        there: Sequence[Outcome] = ()
+        if others:
+            there = await self._ordered(others, has_8bitmime=has_8bitmime)
+        from_here, from_there = iter(here), iter(there)
+        return [next(from_here if _is_large(each) else from_there) for each in parcels]
+
+    async def _ordered(
+        self, parcels: Sequence[Parcel], *, has_8bitmime: bool
+    ) -> Sequence[Outcome]:
         worker = self._least_busy()
         if worker is None:
             worker = await self._wait_for_one()
@@ -255,6 +279,7 @@ class ProcessWorkers:
         """Keep the processes alive until :meth:`stop`; they are gone on return."""
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._beside.run(), name="preparing threads")
                 for number in range(self._count):
                     tasks.create_task(self._keep(), name=f"preparing process {number}")
         finally:
@@ -264,6 +289,7 @@ class ProcessWorkers:
     def stop(self) -> None:
         """End the processes; call it when nothing is in flight any more."""
         self._stopping.set()
+        self._beside.stop()
         for worker in self._workers:
             worker.close()
         self._changed.set()
@@ -339,6 +365,11 @@ class ProcessWorkers:
                     await self._changed.wait()
                 return worker
         return None
+
+
+def _is_large(parcel: Parcel) -> bool:
+    # A campaign's content goes to a process once, however large, and is rendered there.
+    return parcel.merge is None and len(parcel.body) > LARGE_OCTETS
 
 
 def _wait_end(process: "subprocess.Popen[bytes]") -> None:

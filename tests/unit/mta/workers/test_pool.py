@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dkim
 import pytest
@@ -90,6 +91,11 @@ def verifies(outcome: Outcome, secret: DkimSecret) -> bool:
     return verified
 
 
+def pool_of(keys: Keys, count: int, **changes: Any) -> ProcessWorkers:
+    beside = ThreadWorkers(Preparer(keys), 1)
+    return ProcessWorkers(keys, count, beside, **changes)
+
+
 @asynccontextmanager
 async def running(workers: ProcessWorkers) -> AsyncIterator[ProcessWorkers]:
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
@@ -127,7 +133,7 @@ def test_processes_and_threads_give_the_same_octets(secret: DkimSecret) -> None:
     async def scene() -> None:
         renderers = Renderers(1)
         threads = ThreadWorkers(Preparer(keys, renderers), 2, renderers.close)
-        async with running(ProcessWorkers(keys, 2)) as processes:
+        async with running(pool_of(keys, 2)) as processes:
             for has_8bitmime in (True, False):
                 here = await threads.prepare(parcels, has_8bitmime=has_8bitmime)
                 there = await prepared(processes, *parcels, has_8bitmime=has_8bitmime)
@@ -178,8 +184,8 @@ def kept_waiting(workers: ProcessWorkers) -> bool:
 def test_a_campaign_that_takes_long_keeps_no_other_mail_waiting(
     secret: DkimSecret,
 ) -> None:
-    assert not kept_waiting(ProcessWorkers(Keys(secret), 1))
-    assert kept_waiting(ProcessWorkers(Keys(secret), 1, command=ONE_BY_ONE))
+    assert not kept_waiting(pool_of(Keys(secret), 1))
+    assert kept_waiting(pool_of(Keys(secret), 1, command=ONE_BY_ONE))
 
 
 def test_a_replaced_key_of_the_same_name_signs_from_then_on(
@@ -187,7 +193,7 @@ def test_a_replaced_key_of_the_same_name_signs_from_then_on(
 ) -> None:
     async def scene() -> None:
         keys = Keys(secret)
-        async with running(ProcessWorkers(keys, 1)) as workers:
+        async with running(pool_of(keys, 1)) as workers:
             [before] = await prepared(workers, parcel(1))
             keys.secrets = (rsa(),)
             [after] = await prepared(workers, parcel(1))
@@ -200,7 +206,7 @@ def test_a_replaced_key_of_the_same_name_signs_from_then_on(
 
 def test_a_message_without_a_key_is_refused_with_the_reason() -> None:
     async def scene() -> None:
-        async with running(ProcessWorkers(Keys(), 1)) as workers:
+        async with running(pool_of(Keys(), 1)) as workers:
             [refused] = await prepared(workers, parcel(1))
             assert isinstance(refused, Refused)
             assert refused.end is End.UNSIGNABLE
@@ -217,7 +223,7 @@ def test_more_keys_than_are_kept_all_sign(
 
     async def scene() -> None:
         keys = Keys()
-        async with running(ProcessWorkers(keys, 1)) as workers:
+        async with running(pool_of(keys, 1)) as workers:
             for each in secrets:
                 keys.secrets = (each,)
                 [outcome] = await prepared(workers, parcel(1))
@@ -228,7 +234,7 @@ def test_more_keys_than_are_kept_all_sign(
 
 def test_many_at_once_come_back_to_who_asked(secret: DkimSecret) -> None:
     async def scene() -> None:
-        async with running(ProcessWorkers(Keys(secret), 2)) as workers:
+        async with running(pool_of(Keys(secret), 2)) as workers:
             async with asyncio.TaskGroup() as tasks:
                 asked = [
                     tasks.create_task(
@@ -246,7 +252,7 @@ def test_many_at_once_come_back_to_who_asked(secret: DkimSecret) -> None:
 
 def test_who_goes_away_does_not_disturb_the_others(secret: DkimSecret) -> None:
     async def scene() -> None:
-        async with running(ProcessWorkers(Keys(secret), 1)) as workers:
+        async with running(pool_of(Keys(secret), 1)) as workers:
             gone = asyncio.ensure_future(prepared(workers, parcel(1)))
             await asyncio.sleep(0)
             gone.cancel()
@@ -268,7 +274,7 @@ def test_what_a_dead_process_had_is_refused_for_now_and_another_one_signs(
     monkeypatch.setattr(pool, "RESTART_S", 0.01)
 
     async def scene() -> None:
-        async with running(ProcessWorkers(Keys(secret), 1)) as workers:
+        async with running(pool_of(Keys(secret), 1)) as workers:
             await prepared(workers, parcel(1))
             [child] = children()
             os.kill(child, signal.SIGSTOP)  # it holds what it is given
@@ -289,7 +295,7 @@ def test_what_a_dead_process_had_is_refused_for_now_and_another_one_signs(
 
 def test_signals_for_the_node_do_not_end_its_processes(secret: DkimSecret) -> None:
     async def scene() -> None:
-        async with running(ProcessWorkers(Keys(secret), 1)) as workers:
+        async with running(pool_of(Keys(secret), 1)) as workers:
             await prepared(workers, parcel(1))
             [child] = children()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -303,7 +309,7 @@ def test_signals_for_the_node_do_not_end_its_processes(secret: DkimSecret) -> No
 
 def test_processes_are_gone_after_the_end(secret: DkimSecret) -> None:
     async def scene() -> None:
-        async with running(ProcessWorkers(Keys(secret), 2)) as workers:
+        async with running(pool_of(Keys(secret), 2)) as workers:
             await prepared(workers, parcel(1))
             assert len(children()) == 2
         assert children() == []
@@ -318,7 +324,7 @@ def test_a_process_that_never_starts_refuses_for_now_and_goes_on_trying(
     command = [sys.executable, "-c", "raise SystemExit(1)"]
 
     async def scene() -> None:
-        workers = ProcessWorkers(Keys(secret), 1, command=command, start_within_s=0.1)
+        workers = pool_of(Keys(secret), 1, command=command, start_within_s=0.1)
         async with running(workers):
             while workers.deaths < 2:
                 for refused in await prepared(workers, parcel(1), parcel(2)):
@@ -333,9 +339,23 @@ def open_files(process: int) -> list[str]:
     return [os.readlink(each) for each in Path(f"/proc/{process}/fd").iterdir()]
 
 
+def test_large_messages_stay_in_the_node(secret: DkimSecret) -> None:
+    command = [sys.executable, "-c", "raise SystemExit(1)"]
+    large = parcel(2, b"text\r\n" * 50_000)
+
+    async def scene() -> None:
+        workers = pool_of(Keys(secret), 1, command=command, start_within_s=0.1)
+        async with running(workers):
+            found = await prepared(workers, parcel(1), large, parcel(3))
+            assert [type(each) for each in found] == [Refused, Ready, Refused]
+            assert verifies(found[1], secret)
+
+    asyncio.run(scene())
+
+
 def test_a_process_sees_nothing_of_the_node_but_its_socket(secret: DkimSecret) -> None:
     async def scene() -> list[str]:
-        async with running(ProcessWorkers(Keys(secret), 1)) as workers:
+        async with running(pool_of(Keys(secret), 1)) as workers:
             await prepared(workers, parcel(1))
             [child] = children()
             return open_files(child)
