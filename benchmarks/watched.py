@@ -65,21 +65,14 @@ class Watched:
                 sys.stderr.write(line.decode())
 
     def rss_mb(self) -> tuple[float, float]:
-        """Return the resident memory of all its processes, now and at most.
-
-        What they share is counted for each, so it is rather too much than too little.
-        """
+        """Return its resident memory, now and at most."""
         assert self._process is not None
-        found = {"VmRSS": 0.0, "VmHWM": 0.0}
-        for pid in _tree(self._process.pid):
-            try:
-                text = Path(f"/proc/{pid}/status").read_text()
-            except (FileNotFoundError, ProcessLookupError):  # it has just ended
-                continue
-            for line in text.splitlines():
-                name, _, value = line.partition(":")
-                if name in found:
-                    found[name] += int(value.split()[0]) * 1024 / 1e6
+        text = Path(f"/proc/{self._process.pid}/status").read_text()
+        found = {}
+        for line in text.splitlines():
+            name, _, value = line.partition(":")
+            if name in {"VmRSS", "VmHWM"}:
+                found[name] = int(value.split()[0]) * 1024 / 1e6
         return found["VmRSS"], found["VmHWM"]
 
     def cpu_s(self) -> float:
@@ -102,18 +95,6 @@ class Watched:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
-
-
-def _tree(pid: int) -> list[int]:
-    """Return ``pid`` and every process below it."""
-    found = [pid]
-    for each in found:
-        for path in Path(f"/proc/{each}/task").glob("*/children"):
-            try:
-                found += map(int, path.read_text().split())
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    return found
 
 
 async def metrics_of(address: tuple[str, int]) -> dict[str, float]:
