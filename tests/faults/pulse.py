@@ -16,9 +16,7 @@ _HERE = Path(__file__).parent
 _START_S = 240.0
 #: What a door may take for an answer while others are attacked by one connection.
 MOST_DELAY_S = 0.050
-#: The budget is 64 MB; a quarter more for what the allocator has not given back when it is
-#: looked at. The controls take ten times as much.
-MOST_MEMORY = 80 << 20
+MOST_MEMORY = 64 << 20
 
 
 @dataclass(slots=True)
