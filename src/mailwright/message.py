@@ -22,6 +22,7 @@ MAX_FROM_OCTETS: Final = 4096
 #: interpreter lock to its end, and the loop waits.
 PIECE_OCTETS: Final = 65_536
 _MAX_DEFECTS: Final = 20
+_ALL_BUT_LINE_ENDS: Final = bytes(octet for octet in range(256) if octet not in CRLF)
 
 # A field runs to the first CRLF that no blank follows (RFC 5322 §2.2.3). Possessive
 # quantifiers keep the scan linear on every input; they stand on single characters only,
@@ -83,18 +84,17 @@ def split(octets: bytes) -> tuple[bytes, bytes]:
 def has_stray_line_end(octets: bytes, *, piece: int = PIECE_OCTETS) -> bool:
     """Return whether a CR or an LF is not part of a CRLF (RFC 5321 §2.3.8).
 
-    Cost: three ``memchr`` passes, ``piece`` octets at a time.
+    Cost: about a nanosecond an octet, ``piece`` octets at a time.
     """
-    for start in range(0, len(octets), piece):
+    start = 0
+    while start < len(octets):
         end = start + piece
-        pairs = octets.count(CRLF, start, end + 1)  # those that begin in this piece
-        if octets.count(b"\r", start, end) != pairs:
+        if octets[end - 1 : end + 1] == CRLF:
+            end += 1  # a CRLF is not cut in two
+        part = octets[start:end]
+        if len(part.translate(None, _ALL_BUT_LINE_ENDS)) != 2 * part.count(CRLF):
             return True
-        # An LF of this piece may belong to a CR of the one before it.
-        is_cut_before = start > 0 and octets[start - 1 : start + 1] == CRLF
-        is_cut_after = octets[end - 1 : end + 1] == CRLF
-        if octets.count(b"\n", start, end) != pairs + is_cut_before - is_cut_after:
-            return True
+        start = end
     return False
 
 

@@ -1,5 +1,7 @@
 """Any octets: fields and defects never raise, ranges are in order, split loses nothing."""
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +14,7 @@ from mailwright.message import (
     defects,
     fields,
     from_mailbox,
+    has_stray_line_end,
     split,
     unfold,
 )
@@ -75,3 +78,12 @@ def test_the_short_way_to_an_author_gives_what_the_grammar_gives(value):
 def test_any_from_field_gives_an_address_or_a_fault(octets):
     author = from_mailbox(fields(b"From: " + octets + b"\r\n\r\n"))
     assert isinstance(author, Address | FromFault)
+
+
+@given(
+    st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"\0"])).map(b"".join),
+    st.integers(1, 5),
+)
+def test_a_line_end_is_stray_wherever_the_octets_are_cut(octets, piece):
+    stray = re.search(rb"\r(?!\n)|(?<!\r)\n", octets) is not None
+    assert has_stray_line_end(octets, piece=piece) is stray

@@ -27,6 +27,7 @@ from mailwright.reply import Phase, Reply, local_reply
 #: No command is longer; RFC 4954 §4 asks for this much for AUTH.
 MAX_LINE_OCTETS: Final = 12_288
 _END: Final = b"\r\n.\r\n"
+_PLAIN: Final = bytes(octet for octet in range(256) if octet not in b"\r\n\0")
 _BEGINNINGS: Final = tuple(_END[:length] for length in (4, 3, 2, 1))
 
 
@@ -179,7 +180,7 @@ class DataReader:
     def feed(self, octets: bytes) -> ContentEnd | None:
         """Take what was read; return the end of the message when it is there.
 
-        Cost: four passes of ``memchr`` kind, over 200 MB/s.
+        Cost: about two nanoseconds an octet.
         """
         held = self._held
         octets = held + octets if held else octets
@@ -195,12 +196,9 @@ class DataReader:
             count = _held_back(octets)
             self._held = octets[len(octets) - count :]
             cleared = octets[: len(octets) - count]
-        pairs = cleared.count(b"\r\n")
-        if (
-            cleared.count(b"\n") != pairs
-            or cleared.count(b"\r") != pairs
-            or b"\0" in cleared
-        ):
+        # Every CR, LF and NUL must be one half of a CRLF.
+        halves = len(cleared.translate(None, _PLAIN))
+        if halves != 2 * cleared.count(b"\r\n"):
             self.refuse(_STRAY)
             return ContentEnd(_STRAY, must_close=True)
         if dot >= 0:
