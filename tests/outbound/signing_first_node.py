@@ -28,13 +28,11 @@ def prepare(
 
 
 def _edited(done: Prepared, parcel: Parcel, has_8bitmime: bool) -> Prepared:
-    signature = done.content[: done.content.index(parcel.header)]
+    signature = done.header.removesuffix(parcel.header)
     header, body, edits = edit_for_receiver(
         parcel.header, parcel.body, has_8bitmime=has_8bitmime
     )
-    end = b"" if not body or body.endswith(b"\r\n") else b"\r\n"
-    content = signature + header + body + end
-    return replace(done, content=content, edits=edits)
+    return replace(done, header=signature + header, body=body, edits=edits)
 
 
 Preparer.prepare = prepare  # type: ignore[method-assign]

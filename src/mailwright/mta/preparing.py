@@ -20,6 +20,7 @@ from mailwright.mta.compose.template import RenderError
 from mailwright.mta.dkim.signing import UnsignableError, sign_all
 from mailwright.mta.edits.session import edit_for_receiver
 from mailwright.mta.renderers import NoRendererError, Order, Rendered
+from mailwright.mta.smtp.stuffing import missing_end
 from mailwright.reply import Phase, Reply, local_reply
 
 _MAX_REASON_CHARS: Final = 300
@@ -57,17 +58,24 @@ class NoRenderers:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A message as one receiver gets it.
+    """A message as one receiver gets it, before dot-stuffing.
 
     Attributes:
-        content: the signed octets, before dot-stuffing; they end in CRLF.
+        header: the signatures above the header section with its final empty line.
+        body: what they cover; the stored one itself where nothing of it is edited.
         has_8bit: some octet is above 127: declare BODY=8BITMIME if it is offered.
         edits: what was changed, or deliberately left, for this receiver.
     """
 
-    content: bytes
+    header: bytes
+    body: bytes
     has_8bit: bool
     edits: tuple[str, ...] = ()
+
+    @property
+    def content(self) -> bytes:
+        """All of it, every line with its CRLF; a copy: sessions take the parts."""
+        return b"".join((self.header, self.body, missing_end(self.body)))
 
 
 class Preparer:
@@ -138,11 +146,8 @@ class Preparer:
             return _must_wait(str(error))
         if found.note:
             edits = (*edits, found.note)
-        # The CRLF before the final dot is the body's (RFC 5321 §4.1.1.4); to DKIM it is
-        # there already.
-        end = b"" if not body or body.endswith(b"\r\n") else b"\r\n"
         has_8bit = not (body.isascii() and header.isascii())
-        return Prepared(b"".join((signatures, header, body, end)), has_8bit, edits)
+        return Prepared(signatures + header, body, has_8bit, edits)
 
 
 def _must_wait(reason: str) -> Reply:

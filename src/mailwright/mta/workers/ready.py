@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeAlias
 
 from mailwright.attempt import End, Parcel
 from mailwright.errors import LocalProtocolError
-from mailwright.mta.smtp.stuffing import stuff
+from mailwright.mta.smtp.stuffing import missing_end, stuff
 from mailwright.reply import Phase, Reply, local_reply
 
 _log: Final = logging.getLogger(__name__)
@@ -17,8 +17,13 @@ class PreparedContent(Protocol):
     """A message as it is to leave: edited for the receiver and signed."""
 
     @property
-    def content(self) -> bytes:
-        """Header and body; every line ends in CRLF."""
+    def header(self) -> bytes:
+        """Signatures and header section with its final empty line."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """The body; its last line may lack its CRLF."""
         ...
 
     @property
@@ -108,10 +113,12 @@ def _outcome(parcel: Parcel, prepared: PreparedContent | Reply) -> Outcome:
     if isinstance(prepared, Reply):
         is_final = prepared.is_permanent
         return Refused(End.UNRENDERED if is_final else End.UNSIGNABLE, prepared)
-    content = prepared.content
+    header, body = prepared.header, prepared.body
+    size = len(header) + len(body) + len(missing_end(body))
     try:
-        return Ready(stuff(content), len(content), prepared.has_8bit, prepared.edits)
+        wire = stuff(header, body)
     except LocalProtocolError as error:
         # No door lets such octets in: a bug of ours, which must not bounce mail.
         _log.error("delivery %d is not fit for the wire: %s", parcel.delivery, error)
         return Refused(End.REPLIED, local_reply(451, "4.3.0", str(error), Phase.DATA))
+    return Ready(wire, size, prepared.has_8bit, prepared.edits)

@@ -85,7 +85,8 @@ class ListFeed:
 
 @dataclass(frozen=True)
 class Content:
-    content: bytes
+    header: bytes
+    body: bytes = b""
     has_8bit: bool = False
     edits: tuple[str, ...] = ("signed",)
 
@@ -100,7 +101,7 @@ class Plain:
         self, parcels: Sequence[Parcel], *, has_8bitmime: bool
     ) -> Sequence[Content | Reply]:
         self.asked.append(has_8bitmime)
-        return [Content(one.header + one.body) for one in parcels]
+        return [Content(one.header, one.body) for one in parcels]
 
 
 class Names:
@@ -462,7 +463,7 @@ def test_what_cannot_be_signed_is_not_sent(drive: Drive) -> None:
         ) -> Sequence[Content | Reply]:
             made: list[Content | Reply] = []
             for one in parcels:
-                bare = Content(b"Subject: x\r\n\r\nbare\n.\nLF\r\n")
+                bare = Content(b"Subject: x\r\n\r\n", b"bare\n.\nLF\r\n")
                 made.append({1: why, 2: bare}.get(one.delivery, Content(one.header)))
             return made
 

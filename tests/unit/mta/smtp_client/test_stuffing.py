@@ -1,4 +1,7 @@
 import itertools
+import re
+import tracemalloc
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -46,11 +49,33 @@ def test_what_could_end_a_message_early_is_never_sent(content: bytes) -> None:
         stuff(content)
 
 
+def test_a_large_content_is_stuffed_from_its_parts_without_another_copy() -> None:
+    header = b"Subject: x\r\n\r\n"
+    body = b".line\r\n.\r\n" * 200_000
+    whole = stuff(header + body, piece=1 << 30)
+    tracemalloc.start()
+    try:
+        parts = stuff(header, body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert parts == whole
+    # The buffer grows by an eighth at a time.
+    assert peak < len(whole) * 1.3
+
+
+def in_two(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield a header section and a body in each way that there is."""
+    yield b"", content
+    for match in re.finditer(b"\r\n", content):
+        yield content[: match.end()], content[match.end() :]
+
+
 @pytest.mark.parametrize("piece", [1, 2, 3])
 def test_where_a_content_is_cut_makes_no_difference(piece: int) -> None:
-    def outcome(content: bytes, octets: int) -> bytes | None:
+    def outcome(parts: Sequence[bytes], octets: int) -> bytes | None:
         try:
-            return stuff(content, piece=octets)
+            return stuff(*parts, piece=octets)
         except LocalProtocolError:
             return None
 
@@ -59,4 +84,7 @@ def test_where_a_content_is_cut_makes_no_difference(piece: int) -> None:
             (b".", b"a", b"\r\n", b"\r", b"\n"), repeat=length
         ):
             content = b"".join(each)
-            assert outcome(content, piece) == outcome(content, 1_000), content
+            whole = outcome((content,), 1_000)
+            assert outcome((content,), piece) == whole, content
+            for parts in in_two(content):
+                assert outcome(parts, piece) == whole, parts
