@@ -25,6 +25,7 @@ from mailwright.config.node import NodeSettings
 from mailwright.config.problems import SettingsError
 from mailwright.config.reload import changes
 from mailwright.daemon.checking import Checking
+from mailwright.daemon.large_blocks import give_back_large_blocks
 from mailwright.daemon.log import set_level
 from mailwright.daemon.maintenance import Maintenance
 from mailwright.daemon.regaining import Regaining
@@ -255,6 +256,7 @@ async def serve(
 
     ``held`` lets it accept mail and deliver none until that is released.
     """
+    give_back_large_blocks()
     clock = SystemClock()
     stop = asyncio.Event()
     notifier = Notifier.from_environ(os.environ, pid=os.getpid())
