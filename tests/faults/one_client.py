@@ -26,6 +26,12 @@ _ENVELOPE = (
     b"RCPT TO:<big@%s>\r\nDATA\r\n" % DOMAIN.encode()
 )
 _HEADER = b"From: <a@example.com>\r\nSubject: x\r\n\r\n"
+_MULTIPART = (
+    b"From: <a@example.com>\r\nMIME-Version: 1.0\r\n"
+    b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+    b"--b\r\nContent-Type: text/plain\r\n\r\n%b\r\n"
+    b"--b\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+)
 _PIECE = 65_536
 
 
@@ -117,12 +123,17 @@ class Attack:
         return end.startswith(self.end) or (self.may_reset and end == "closed")
 
 
-async def _content(address: tuple[str, int], octets: int, piece: bytes) -> str:
-    """Send a content of ``piece`` and its dot; return the answer to it."""
+async def _content(
+    address: tuple[str, int], octets: int, piece: bytes, header: bytes = _HEADER
+) -> str:
+    """Send a content of ``piece`` and its dot; return the answer to it.
+
+    ``header`` is what stands before it, and may be the beginning of a body.
+    """
     async with peer_at(address, listens=True) as peer:
         await peer.send(_ENVELOPE)
         await peer.heard(b"354")
-        await peer.send(_HEADER)
+        await peer.send(header)
         await peer.pour(octets, piece)
         await peer.send(b"\r\n.\r\nQUIT\r\n")
         await peer.heard(b"221")
@@ -147,6 +158,19 @@ async def blank_message(address: tuple[str, int], size: Size) -> str:
 async def dots(address: tuple[str, int], size: Size) -> str:
     """Lines of dots: each is doubled on its way."""
     return await _content(address, 12 * _MB, b"..\r\n")
+
+
+async def long_line(address: tuple[str, int], size: Size) -> str:
+    """One line that is too long to leave, and millions that are short."""
+    text = _HEADER + b"x" * 1_200 + b"\r\n"
+    return await _content(address, 20 * _MB, b"ab\r\n", text)
+
+
+async def text_and_attachment(address: tuple[str, int], size: Size) -> str:
+    """As much text as is re-encoded, each octet as three, beside a large attachment."""
+    text = b"\xe9" * 1_200 + b"\r\n"
+    beginning = _MULTIPART % (text * (2 * _MB // len(text)))
+    return await _content(address, 18 * _MB, b"QUJD" * 19 + b"\r\n", beginning)
 
 
 async def recipients(address: tuple[str, int], size: Size) -> str:
@@ -261,6 +285,8 @@ SMTP_ATTACKS = (
     Attack("blank lines, 32 MB", blank_lines, "552 5.3.4"),
     Attack("blank lines, 12 MB", blank_message, "250 2.0.0"),
     Attack("lines of dots", dots, "250 2.0.0"),
+    Attack("one long line", long_line, "250 2.0.0"),
+    Attack("text and attachment", text_and_attachment, "250 2.0.0"),
     Attack("20 000 RCPTs", recipients, "1000 taken, 19000 refused"),
     Attack("endless command", endless_command, "500 5.", may_reset=True),
     Attack("endless login", endless_login, "500 5.", may_reset=True),

@@ -103,15 +103,16 @@ def edit_for_storing(
     return Stored(header, body, ident, tuple(edits), controls)
 
 
-def has_long_line(octets: bytes) -> bool:
-    """Whether a line has more than 998 octets before its CRLF.
+def has_long_line(octets: bytes, start: int = 0, end: int | None = None) -> bool:
+    """Whether a line from ``start`` to ``end`` has more than 998 octets before its CRLF.
 
     Cost: one step for each kilobyte or so.
     """
-    start, end = 0, len(octets)
+    if end is None:
+        end = len(octets)
     while end - start > MAX_LINE_OCTETS:
         # From a line's start its LF is among the first 1000 octets, or it is too long.
-        last = octets.rfind(b"\n", start, start + MAX_LINE_OCTETS + 2)
+        last = octets.rfind(b"\n", start, min(start + MAX_LINE_OCTETS + 2, end))
         if last < 0:
             return True
         start = last + 1

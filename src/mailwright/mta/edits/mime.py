@@ -1,7 +1,7 @@
 """Where the leaves of a MIME message are, as octet ranges.
 
 The walk looks once at each line that starts with ``--`` and at the header of each part;
-it decodes nothing and copies only headers. Its limits make hostile structure cheap:
+it decodes nothing and copies only headers of parts. Its limits make hostile structure cheap:
 beyond them the message has no leaves that anyone may edit, and goes as it is.
 
 Where readers differ (a boundary given twice, a header with stray lines, a delimiter in
@@ -13,7 +13,7 @@ Standards: RFC 2045 §5 (Content-Type), §6 (Content-Transfer-Encoding), RFC 204
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -29,6 +29,7 @@ MAX_PART_HEADERS_OCTETS: Final = 262_144  # of all parts together
 _MAX_CONTENT_TYPE_OCTETS: Final = 4096
 _MAX_PARAMETERS: Final = 64
 
+_DASHES: Final = re.compile(rb"--([^\r\n]*+)")
 _DASH_LINE: Final = re.compile(rb"\r\n--([^\r\n]*+)")
 _MEDIA_TYPE: Final = re.compile(rb"([^\s/;()\"]+)[ \t]*/[ \t]*([^\s/;()\"]+)")
 _PARAMETER: Final = re.compile(
@@ -55,7 +56,7 @@ class MimeFault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A part without parts. Offsets count in the octets that were searched.
+    """A part without parts. Offsets count in the header section and the body behind it.
 
     Attributes:
         header_start: of its header section.
@@ -100,9 +101,14 @@ class _Entity:
 
 @dataclass(slots=True)
 class _Walk:
-    """The multiparts that are open at one place of the walk, outermost first."""
+    """The multiparts that are open at one place of the walk, outermost first.
 
-    content: bytes
+    Attributes:
+        body: of the message; its first octet has the offset ``begins``.
+    """
+
+    body: bytes
+    begins: int
     boundaries: list[bytes] = field(default_factory=list)
     kinds: list[bytes] = field(default_factory=list)
     leaves: list[Leaf] = field(default_factory=list)
@@ -136,9 +142,11 @@ class _Walk:
             self.leaves.append(self.part.ended(end, cover.decode()))
         self.part = None
 
-    def meet(self, line: bytes, start: int, end: int) -> MimeFault | None:
-        """Take in a line ``--…`` without its dashes, whose CRLF before is at ``start``."""
-        line = line.rstrip(b" \t")
+    def meet(self, match: re.Match[bytes]) -> MimeFault | None:
+        """Take in a line ``--…`` of the body."""
+        line = match[1].rstrip(b" \t")
+        start = self.begins + match.start(1) - len(b"\r\n--")
+        end = match.end()
         is_closing = line not in self.boundaries
         if is_closing:
             if not line.endswith(b"--") or line[:-2] not in self.boundaries:
@@ -149,49 +157,58 @@ class _Walk:
         self.end_part(start)
         keep = self.boundaries.index(line) + (not is_closing)
         del self.boundaries[keep:], self.kinds[keep:]
-        if is_closing or not self.content.startswith(b"\r\n", end):
+        if is_closing or not self.body.startswith(b"\r\n", end):
             return None
         is_digest = self.kinds[-1] == b"multipart/digest"
         # RFC 2046 §5.1.5: the default inside a digest.
         default = b"message/rfc822" if is_digest else b"text/plain"
-        return self.enter(_read_entity(self.content, end + 2, default))
+        return self.enter(_read_entity(self.body, end + 2, self.begins, default))
 
 
-def find_leaves(content: bytes, body_start: int) -> Sequence[Leaf] | MimeFault:
+def find_leaves(header: bytes, body: bytes) -> Sequence[Leaf] | MimeFault:
     """Return the leaves of a message in their order, or why none may be touched.
 
     Args:
-        content: header section with its final empty line, and body.
-        body_start: the length of the header section.
+        header: header section with its final empty line.
+        body: the body.
 
     Cost: linear in the size; tens of milliseconds at the limits.
     """
-    walk = _Walk(content)
-    top = _entity(content[:body_start], 0, b"text/plain")
+    walk = _Walk(body, len(header))
+    top = _entity(header, 0, b"text/plain")
     fault = walk.enter(top)
     lines = 0
     if top.boundary:
-        for match in _DASH_LINE.finditer(content, body_start - 2):
+        for match in _dash_lines(body):
             lines += 1
             if lines > MAX_DASH_LINES:
                 return MimeFault.MANY_LINES
-            fault = walk.meet(match[1], match.start(), match.end())
+            fault = walk.meet(match)
             if fault is not None or not walk.boundaries:
                 break
     if fault is not None:
         return fault
-    walk.end_part(len(content))
+    walk.end_part(len(header) + len(body))
     return walk.leaves
 
 
-def _read_entity(content: bytes, start: int, default: bytes) -> _Entity:
-    """Return the part that starts at ``start``, from its header."""
-    if content.startswith(b"\r\n", start):
-        return _entity(b"\r\n", start, default)
-    end = content.find(b"\r\n\r\n", start, start + MAX_PART_HEADER_OCTETS)
+def _dash_lines(body: bytes) -> Iterator[re.Match[bytes]]:
+    """Yield the lines that start with ``--``; group 1 is what follows on the line."""
+    # The line end before the first line is the header's.
+    if (first := _DASHES.match(body)) is not None:
+        yield first
+    yield from _DASH_LINE.finditer(body)
+
+
+def _read_entity(body: bytes, start: int, begins: int, default: bytes) -> _Entity:
+    """Return the part that starts at ``start`` of the body, from its header."""
+    offset = begins + start
+    if body.startswith(b"\r\n", start):
+        return _entity(b"\r\n", offset, default)
+    end = body.find(b"\r\n\r\n", start, start + MAX_PART_HEADER_OCTETS)
     if end < 0:
-        return _Entity(start, start, is_sound=False)
-    return _entity(content[start : end + 4], start, default)
+        return _Entity(offset, offset, is_sound=False)
+    return _entity(body[start : end + 4], offset, default)
 
 
 def _entity(header: bytes, start: int, default: bytes) -> _Entity:

@@ -2,13 +2,16 @@
 
 Only the leaf's octets and its Content-Transfer-Encoding field change; MIME-Version is
 added to a message without it, since the field means nothing there (RFC 2045 §4).
+
+Quoted-printable may be three times as long, so what of one message is re-encoded has a
+limit: beside the message and what is made of it there is little else in memory.
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from mailwright.address import Address
 from mailwright.message import Field, fields, find, from_mailbox, unfold
@@ -19,8 +22,12 @@ _ENCODING_FIELD: Final = b"Content-Transfer-Encoding: quoted-printable\r\n"
 _VERSION_FIELD: Final = b"MIME-Version: 1.0\r\n"
 _SIGNING_DOMAIN: Final = re.compile(rb"(?:\A|;)[ \t]*+d[ \t]*+=[ \t]*+([^;\s]++)")
 _MAX_SIGNATURES: Final = 50
+#: Of the text of one message; nobody reads so much of it.
+MAX_TEXT_OCTETS: Final = 2 << 20
 
-#: (from, to, octets in place of them), in the octets of the whole message.
+#: Whether octets from one offset to another must not stay as they are.
+IsUnfit: TypeAlias = Callable[[bytes, int, int], bool]
+#: (from, to, octets in place of them), offsets as a leaf has them.
 Replacement = tuple[int, int, bytes]
 
 
@@ -34,28 +41,31 @@ class Reencoded:
 
 
 def reencode_text(
-    header: bytes, body: bytes, *, is_unfit: Callable[[bytes], bool], trait: str
+    header: bytes, body: bytes, *, is_unfit: IsUnfit, trait: str
 ) -> Reencoded:
     """Return the message with its unfit text leaves as quoted-printable.
 
     Args:
         header: header section with its final empty line.
         body: the body.
-        is_unfit: whether a leaf's octets must not stay as they are.
+        is_unfit: is asked about the octets of each leaf.
         trait: what is unfit about them, for the report: ``"8-bit text"``.
     """
     found = fields(header)
     if _is_signed_by_author(found):
         return _kept(header, body, trait, "signed by the author's domain")
-    content = header + body
-    leaves = find_leaves(content, len(header))
+    leaves = find_leaves(header, body)
     if isinstance(leaves, MimeFault):
         return _kept(header, body, trait, str(leaves))
+    begins = len(header)
     unfit = [
-        leaf for leaf in leaves if is_unfit(content[leaf.body_start : leaf.body_end])
+        leaf
+        for leaf in leaves
+        if is_unfit(body, leaf.body_start - begins, leaf.body_end - begins)
     ]
-    chosen = [leaf for leaf in unfit if not _reason_to_keep(leaf)]
-    edits = _report(unfit, trait)
+    reasons = _reasons_to_keep(unfit)
+    chosen = [leaf for leaf, reason in zip(unfit, reasons, strict=True) if not reason]
+    edits = _report(reasons, trait)
     if not chosen:
         return Reencoded(header, body, edits)
     replacements = []
@@ -63,36 +73,36 @@ def reencode_text(
         replacements.append((len(header) - 2, len(header) - 2, _VERSION_FIELD))
         edits = (*edits, "added MIME-Version")
     for leaf in chosen:
-        replacements += _as_quoted_printable(content, leaf)
+        replacements += _as_quoted_printable(body, begins, leaf)
     replacements.sort(key=_place)
-    middle = sum(start < len(header) for start, _, _ in replacements)
+    middle = sum(start < begins for start, _, _ in replacements)
     return Reencoded(
-        replace(content, replacements[:middle], 0, len(header)),
-        replace(content, replacements[middle:], len(header), len(content)),
+        _replaced(header, 0, replacements[:middle]),
+        _replaced(body, begins, replacements[middle:]),
         edits,
     )
 
 
-def replace(
-    octets: bytes, replacements: Sequence[Replacement], start: int, end: int
-) -> bytes:
-    """Return ``octets[start:end]`` with ``replacements`` made.
+def _replaced(octets: bytes, begins: int, replacements: Sequence[Replacement]) -> bytes:
+    """Return ``octets``, the first of which has the offset ``begins``, with replacements.
 
-    They are in their order, do not overlap and lie within the range.
+    They are in their order, do not overlap and lie within the octets.
     """
-    pieces: list[bytes] = []
+    view = memoryview(octets)  # what stays is copied once
+    pieces: list[bytes | memoryview] = []
+    start = 0
     for cut_from, cut_to, instead in replacements:
-        pieces += (octets[start:cut_from], instead)
-        start = cut_to
-    pieces.append(octets[start:end])
+        pieces += (view[start : cut_from - begins], instead)
+        start = cut_to - begins
+    pieces.append(view[start:])
     return b"".join(pieces)
 
 
-def _as_quoted_printable(content: bytes, leaf: Leaf) -> list[Replacement]:
+def _as_quoted_printable(body: bytes, begins: int, leaf: Leaf) -> list[Replacement]:
     # Without a field of its own the leaf gets one as the last of its header.
     before_empty_line = leaf.body_start - 2
     start, end = leaf.encoding_field or (before_empty_line, before_empty_line)
-    text = content[leaf.body_start : leaf.body_end]
+    text = body[leaf.body_start - begins : leaf.body_end - begins]
     return [
         (start, end, _ENCODING_FIELD),
         (leaf.body_start, leaf.body_end, encode(text)),
@@ -103,17 +113,29 @@ def _place(replacement: Replacement) -> int:
     return replacement[0]
 
 
-def _reason_to_keep(leaf: Leaf) -> str:
-    if leaf.cover:
-        return f"inside {leaf.cover}"
-    return "" if leaf.is_text else "not plain text"
+def _reasons_to_keep(leaves: Sequence[Leaf]) -> list[str]:
+    """Return why each leaf is left as it is, ``""`` for one that is re-encoded."""
+    reasons = []
+    room = MAX_TEXT_OCTETS
+    for leaf in leaves:
+        octets = leaf.body_end - leaf.body_start
+        if leaf.cover:
+            reasons.append(f"inside {leaf.cover}")
+        elif not leaf.is_text:
+            reasons.append("not plain text")
+        elif octets > room:
+            reasons.append("too much text")
+        else:
+            room -= octets
+            reasons.append("")
+    return reasons
 
 
-def _report(unfit: Sequence[Leaf], trait: str) -> tuple[str, ...]:
-    if not unfit:
+def _report(reasons: Sequence[str], trait: str) -> tuple[str, ...]:
+    if not reasons:
         # What is unfit lies between the parts, where no reader shows it.
         return (f"kept {trait}: outside every part",)
-    counts = Counter(_reason_to_keep(leaf) for leaf in unfit)
+    counts = Counter(reasons)
     return tuple(
         f"kept {trait} in {_parts(count)}: {reason}"
         if reason

@@ -4,6 +4,7 @@ A pure function of stored octets and of what the receiver offers, so that a retr
 the same octets. Place (4), List-Unsubscribe, comes before re-encoding; signing, after.
 """
 
+from mailwright.message import PIECE_OCTETS
 from mailwright.mta.edits.reencoding import reencode_text
 
 
@@ -24,5 +25,8 @@ def edit_for_receiver(
     return changed.header, changed.body, changed.edits
 
 
-def _has_8bit(octets: bytes) -> bool:
-    return not octets.isascii()
+def _has_8bit(octets: bytes, start: int, end: int) -> bool:
+    return not all(
+        octets[at : min(at + PIECE_OCTETS, end)].isascii()
+        for at in range(start, end, PIECE_OCTETS)
+    )

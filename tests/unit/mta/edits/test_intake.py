@@ -4,6 +4,7 @@ import pytest
 
 from mailwright.message import fields, split
 from mailwright.mta.edits.intake import Stored, edit_for_storing, has_long_line
+from mailwright.mta.edits.reencoding import MAX_TEXT_OCTETS
 from mailwright.mta.edits.removals import REMOVALS, removal_of
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -239,6 +240,20 @@ def test_what_is_covered_or_no_text_goes_as_it_is(header, body, reason):
     after = stored(content)
     assert after.header + after.body == content
     assert after.edits == (f"kept lines over 998 octets{reason}",)
+
+
+def test_more_text_than_anyone_reads_goes_as_it_is():
+    line = LONG + b"\r\n"
+    half = line * (MAX_TEXT_OCTETS // 2 // len(line))
+    kind = b"Content-Type: multipart/mixed; boundary=b\r\nMIME-Version: 1.0\r\n"
+    header = b"From: a@example.com\r\n" + kind + ID + b"\r\n"
+    body = part(b"", half) + part(b"", half) + part(b"", line * 3) + b"--b--\r\n"
+    after = stored(header + body)
+    assert after.edits == (
+        "re-encoded as quoted-printable: lines over 998 octets in 2 parts",
+        "kept lines over 998 octets in 1 part: too much text",
+    )
+    assert after.body.endswith(part(b"", line * 3) + b"--b--\r\n")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,18 @@
+from collections.abc import Sequence
+
 import pytest
 
 from fakes.slowness import is_in_proportion
 from mailwright.mta.edits.mime import Leaf, MimeFault, find_leaves
 
 
+def found_in(content: bytes) -> Sequence[Leaf] | MimeFault:
+    body_start = content.index(b"\r\n\r\n") + 4
+    return find_leaves(content[:body_start], content[body_start:])
+
+
 def leaves(content: bytes) -> list[Leaf]:
-    found = find_leaves(content, content.index(b"\r\n\r\n") + 4)
+    found = found_in(content)
     assert not isinstance(found, MimeFault)
     return list(found)
 
@@ -143,7 +150,7 @@ def test_what_is_signed_or_encrypted_covers_everything_below(kind):
 )
 def test_a_structure_that_reads_two_ways_is_broken(part):
     content = multipart(part)
-    found = find_leaves(content, content.index(b"\r\n\r\n") + 4)
+    found = found_in(content)
     assert found is MimeFault.BROKEN
 
 
@@ -155,7 +162,7 @@ def test_a_part_whose_header_never_ends_is_no_text():
 def test_the_headers_of_parts_are_bounded():
     part = b"X: " + b"y" * 16_000 + b"\r\n\r\n"
     content = multipart(*[part] * 20)
-    found = find_leaves(content, content.index(b"\r\n\r\n") + 4)
+    found = found_in(content)
     assert found is MimeFault.LONG_HEADERS
 
 
@@ -169,13 +176,13 @@ def nested(depth: int) -> bytes:
 def test_nesting_is_bounded():
     assert bodies(nested(30)) == [b"core"]
     content = nested(31)
-    assert find_leaves(content, content.index(b"\r\n\r\n") + 4) is MimeFault.DEEP
+    assert found_in(content) is MimeFault.DEEP
 
 
 def test_the_number_of_parts_is_bounded():
     assert len(leaves(multipart(*[TEXT] * 999))) == 999
     content = multipart(*[TEXT] * 1000)
-    found = find_leaves(content, content.index(b"\r\n\r\n") + 4)
+    found = found_in(content)
     assert found is MimeFault.MANY_PARTS
 
 
@@ -203,6 +210,6 @@ def test_hostile_structure_takes_time_in_proportion(content):
     def find(octets):
         cut = content[:octets]
         cut += b"" if b"\r\n\r\n" in cut else b"\r\n\r\n"
-        find_leaves(cut, cut.index(b"\r\n\r\n") + 4)
+        found_in(cut)
 
     assert is_in_proportion(find, len(content))
