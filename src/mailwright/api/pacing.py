@@ -9,7 +9,7 @@ Standards: RFC 9112 §7.1 (chunks).
 """
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 from typing_extensions import override
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -27,11 +27,12 @@ class PacedProtocol(H11Protocol):
     _waiting = b""
     _paced: "_Flow"
 
-    # uvicorn narrows the argument of asyncio's protocol, and so must who extends it.
     @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.flow = self._paced = _Flow(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvicorn narrows what asyncio's protocol takes, and uvloop's are no subclasses.
+        both_ways = cast("asyncio.Transport", transport)
+        super().connection_made(both_ways)
+        self.flow = self._paced = _Flow(both_ways)
 
     @override
     def data_received(self, data: bytes) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import struct
-from typing import Final
+from typing import Final, cast
 
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -28,15 +28,16 @@ class PeerProtocol(H11Protocol):
 
     _is_refused = False
 
-    # uvicorn narrows the argument of asyncio's protocol, and so must who extends it.
     @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        uid = peer_uid(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvicorn narrows what asyncio's protocol takes, and uvloop's are no subclasses.
+        both_ways = cast("asyncio.Transport", transport)
+        uid = peer_uid(both_ways)
         if uid not in (0, os.geteuid()):
             self._is_refused = True
-            transport.abort()
+            both_ways.abort()
             return
-        super().connection_made(transport)
+        super().connection_made(both_ways)
         self.client = (f"{UID_PREFIX}{uid}", 0)
 
     @override

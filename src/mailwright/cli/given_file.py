@@ -36,8 +36,9 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             is_packed = file.read(len(_GZIP)) == _GZIP
             file.seek(0)
             if is_packed:
-                file = cast("BinaryIO", stack.enter_context(gzip.open(file)))
-                file.peek(1)  # type: ignore[attr-defined]  # is it really?
+                unpacked = stack.enter_context(gzip.open(file))
+                unpacked.peek(1)  # is it really?
+                file = cast("BinaryIO", unpacked)
         except (OSError, EOFError) as error:
             raise CommandError(f"{path}: {_reason(error)}") from error
         yield file

@@ -107,16 +107,14 @@ class WebhookDoor:
         """Change what is given. Other types count from where it is."""
         if sent.url is not None:
             self._check_url(sent.url)
-        given: dict[str, object] = {}
-        if sent.name is not None:
-            given["name"] = sent.name
-        if sent.url is not None:
-            given["url"] = sent.url
-        if sent.types is not None:
-            given["types"] = frozenset(sent.types)
 
         def changed(endpoint: Endpoint) -> Endpoint:
-            found: Endpoint = replace(endpoint, **given)  # type: ignore[arg-type]
+            found = replace(
+                endpoint,
+                name=endpoint.name if sent.name is None else sent.name,
+                url=endpoint.url if sent.url is None else sent.url,
+                types=endpoint.types if sent.types is None else frozenset(sent.types),
+            )
             # A batch has a name for its events: with others it is another one.
             is_other = found.types != endpoint.types
             return replace(found, offered="") if is_other else found

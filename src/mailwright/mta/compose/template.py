@@ -301,6 +301,7 @@ def _environment(*, is_strict: bool) -> minijinja.Environment:
     )
     # A test of a missing field is false, also in strict mode; members of what is missing
     # are missing, else `{{ address.city }}` of a recipient without address would fail.
+    # minijinja's stubs do not know semi_strict.
     environment.undefined_behavior = "semi_strict" if is_strict else "chainable"  # type: ignore[assignment]
     for name in _UNWANTED_FILTERS:
         environment.remove_filter(name)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from typing import Final
+from typing import Final, cast
 
 #: More than this unread stops the peer.
 _MOST_OCTETS: Final = 131_072
@@ -49,8 +49,7 @@ class Inflow:
         self.octets += len(octets)
         if self.octets > _MOST_OCTETS and not self._is_paused:
             self._is_paused = True
-            # A writer's transport is typed as one that only writes; a socket's reads, too.
-            self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+            self._transport.pause_reading()
         self._wake()
 
     def end(self) -> None:
@@ -79,9 +78,8 @@ class Inflow:
         self.octets -= len(octets)
         if self._is_paused and self.octets <= _MOST_OCTETS // 2:
             self._is_paused = False
-            if not self._writer.transport.is_closing():
-                # Typed as one that only writes, as above.
-                self._writer.transport.resume_reading()  # type: ignore[attr-defined]
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
         return octets
 
     async def read(self) -> bytes:
@@ -93,6 +91,11 @@ class Inflow:
             finally:
                 self._waiter = None
         return self.take()
+
+    @property
+    def _transport(self) -> asyncio.Transport:
+        # A writer's is typed as one that only writes; a socket's reads, too.
+        return cast("asyncio.Transport", self._writer.transport)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

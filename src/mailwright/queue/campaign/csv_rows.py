@@ -14,7 +14,7 @@ import csv
 import re
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
 from mailwright.queue.campaign.rows import (
     LINE_MAX_OCTETS,
@@ -236,8 +236,8 @@ class _Columns:
 
 def _picking(indexes: Sequence[int]) -> _Pick:
     if len(indexes) > 1:
-        picked: Any = itemgetter(*indexes)
-        return picked  # type: ignore[no-any-return]
+        picked: _Pick = itemgetter(*indexes)
+        return picked
     return lambda cells: [cells[at] for at in indexes]
 
 
