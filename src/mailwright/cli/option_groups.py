@@ -5,7 +5,7 @@ A command says ``reach: Reach``; on the command line it has ``--url``, ``--key``
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from typing import Any, get_type_hints
@@ -27,7 +27,6 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
         name: [each.name for each in fields(kind)] for name, kind in groups.items()
     }
 
-    @wraps(command)
     def with_options(**values: Any) -> None:
         made = {
             name: kind(**{option: values.pop(option) for option in names[name]})
@@ -35,16 +34,32 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
         }
         command(**values, **made)
 
-    parameters = [
+    options = [each for kind in groups.values() for each in _parameters(kind)]
+    return shown_with(with_options, command, instead_of=groups, options=options)
+
+
+def shown_with(
+    run: Callable[..., None],
+    command: Callable[..., None],
+    *,
+    instead_of: Collection[str],
+    options: Iterable[inspect.Parameter],
+) -> Callable[..., None]:
+    """Return ``run``, which typer shows as ``command`` with other options.
+
+    ``options`` stand behind the parameters of ``command`` and in place of those that
+    ``instead_of`` names.
+    """
+    own = inspect.signature(command)
+    kept = [
         each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for name, each in own.parameters.items()
-        if name not in groups
+        if name not in instead_of
     ]
-    for kind in groups.values():
-        parameters += _parameters(kind)
+    shown = wraps(command)(run)
     # typer reads it (PEP 362); the type of functions does not know it.
-    with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return with_options
+    shown.__signature__ = own.replace(parameters=[*kept, *options])  # type: ignore[attr-defined]
+    return shown
 
 
 def _parameters(kind: type[Any]) -> list[inspect.Parameter]:

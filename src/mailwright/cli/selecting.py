@@ -2,10 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import wraps
 from typing import Annotated, Any, Final, TypeAlias
 
 import typer
+
+from mailwright.cli.option_groups import shown_with
 
 #: What was given, as the API takes it.
 Selection: TypeAlias = Mapping[str, str]
@@ -25,8 +26,6 @@ _HELP: Final = {
 
 def selecting(command: Callable[..., None]) -> Callable[..., None]:
     """Give ``command`` the options of a selection in place of its ``selection``."""
-    own = inspect.signature(command)
-    given = [each for name, each in own.parameters.items() if name != "selection"]
     options = [
         inspect.Parameter(
             _parameter(name),
@@ -40,17 +39,11 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
         for name, text in _HELP.items()
     ]
 
-    @wraps(command)
     def with_options(**values: Any) -> None:
         parts = {name: values.pop(_parameter(name)) for name in _HELP}
         command(**values, selection=given_of(**parts))
 
-    parameters = [
-        each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in given
-    ] + options
-    # typer reads it (PEP 362); the type of functions does not know it.
-    with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return with_options
+    return shown_with(with_options, command, instead_of={"selection"}, options=options)
 
 
 def given_of(**parts: str | None) -> dict[str, str]:
