@@ -157,6 +157,7 @@ async def followed(
             report(*share_done(found))
         if found["state"] in _RESTING and not found["start_wanted"]:
             return found
+        # A campaign says how far it is only when it is asked.
         await asyncio.sleep(every_s)
 
 

@@ -211,6 +211,7 @@ class _Upload:
             else:
                 self._count(known, before)
                 return
+            # The node is away or busy; nothing tells us when it is not any more.
             await asyncio.sleep(wait_s)
             wait_s *= 2
 

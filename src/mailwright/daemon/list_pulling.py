@@ -39,6 +39,7 @@ MAX_OCTETS: Final = 4_000_000_000
 WITHIN_S: Final = 3600.0
 #: Lists that are read at once; others wait.
 AT_ONCE: Final = 3
+#: After the database failed: nothing tells us when it is well again.
 AGAIN_S: Final = 5.0
 _OK: Final = 200
 #: Types that say nothing of rows: then the URL's ending does.

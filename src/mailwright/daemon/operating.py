@@ -148,6 +148,7 @@ class Operating:
 
     async def _watch(self) -> None:
         while True:
+            # Other processes change the database too, and it tells nobody.
             await asyncio.sleep(LOOK_S)
             try:
                 await self.offices.administration.take_over()
