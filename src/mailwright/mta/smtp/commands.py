@@ -14,7 +14,7 @@ RFC 4954 (AUTH), RFC 6152 (BODY), RFC 6531 (SMTPUTF8), RFC 3207 (STARTTLS).
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from mailwright.address import Address
 from mailwright.envelope import Notify, Recipient, Ret
@@ -35,10 +35,10 @@ MAX_PATH_COMMAND_OCTETS: Final = 2_048
 MAX_AUTH_OCTETS: Final = 12_288  # RFC 4954 §4
 MAX_NAME_OCTETS: Final = 255  # RFC 5321 §4.5.3.1.2
 _T = TypeVar("_T")
-_CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
+_CONTROLS: Final = bytes((*range(0x20), 0x7F))
 _SIZE: Final = re.compile(r"[0-9]{1,20}")  # RFC 1870 §4
 # What a browser or a proxy says: someone makes it speak to us (cross-protocol attacks).
-_FOREIGN: Final = frozenset({"CONNECT", "GET", "HEAD", "OPTIONS", "POST", "PUT"})
+_FOREIGN: Final = frozenset({b"CONNECT", b"GET", b"HEAD", b"OPTIONS", b"POST", b"PUT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,23 +158,22 @@ def parse_command(line: bytes, *, is_extended: bool) -> Command | Reply:
         is_extended: the client said EHLO: parameters are allowed.
     """
     verb_octets, _, argument_octets = line.partition(b" ")
-    verb = verb_octets[:10].decode("ascii", "replace").upper()
-    phase = _PHASES.get(verb, Phase.EHLO)
-    limit = _LIMITS.get(verb, MAX_COMMAND_OCTETS)
-    if len(line) + 2 > limit:
-        return local_reply(500, "5.5.2", f"line over {limit} octets", phase)
-    if _CONTROL.search(line):
-        return _bad_syntax(phase, "control character in command")
+    verb = verb_octets.upper()  # of ASCII only: nothing else can become a verb
+    grammar = _GRAMMARS.get(verb, _NO_VERB)
+    if len(line) + 2 > grammar.limit:
+        text = f"line over {grammar.limit} octets"
+        return local_reply(500, "5.5.2", text, grammar.phase)
+    if len(line.translate(None, _CONTROLS)) != len(line):
+        return _bad_syntax(grammar.phase, "control character in command")
     if verb in _FOREIGN:
         return Foreign()
-    parse = _PARSERS.get(verb)
-    if parse is None or len(verb_octets) != len(verb):
-        return local_reply(500, "5.5.1", "command not recognised", phase)
+    if grammar.parse is None:
+        return local_reply(500, "5.5.1", "command not recognised", grammar.phase)
     try:
         argument = argument_octets.decode("utf-8").rstrip(" ")
     except UnicodeDecodeError:
-        return _bad_syntax(phase, "command is not UTF-8")
-    return parse(argument, is_extended)
+        return _bad_syntax(grammar.phase, "command is not UTF-8")
+    return grammar.parse(argument, is_extended)
 
 
 def _hello(argument: str, *, is_extended: bool) -> Command | Reply:
@@ -212,6 +211,8 @@ def _mail(argument: str, is_extended: bool) -> Command | Reply:
     has_utf8 = "SMTPUTF8" in parameters
     if not has_utf8 and not argument.isascii():
         return _needs_utf8(Phase.MAIL)
+    if not parameters:
+        return Mail(reverse_path)
     size = parameters.get("SIZE")
     return Mail(
         reverse_path,
@@ -236,13 +237,16 @@ def _rcpt(argument: str, is_extended: bool) -> Command | Reply:
     parameters = _parameters(rest, _RCPT_PARAMETERS, Phase.RCPT, is_extended)
     if isinstance(parameters, Reply):
         return parameters
+    needs_utf8 = not argument.isascii()
+    if not parameters:
+        return Rcpt(Recipient(address), needs_utf8)
     nothing: frozenset[Notify] = frozenset()
     recipient = Recipient(
         address,
         notify=_decoded(parse_notify, parameters, "NOTIFY", nothing),
         orcpt=_decoded(parse_orcpt, parameters, "ORCPT", ""),
     )
-    return Rcpt(recipient, needs_utf8=not argument.isascii())
+    return Rcpt(recipient, needs_utf8)
 
 
 def _alone(command: Command) -> "_Parser":
@@ -365,30 +369,34 @@ _RCPT_PARAMETERS: Final[Mapping[str, _Rule]] = {
     "NOTIFY": _refusal_of(parse_notify),
     "ORCPT": _refusal_of(parse_orcpt),
 }
-_PARSERS: Final[Mapping[str, _Parser]] = {
-    "EHLO": _ehlo,
-    "HELO": _helo,
-    "STARTTLS": _alone(StartTls()),
-    "AUTH": _auth,
-    "MAIL": _mail,
-    "RCPT": _rcpt,
-    "DATA": _alone(Data()),
-    "RSET": _alone(Reset()),
-    "NOOP": _with_any_argument(Noop()),
-    "QUIT": _with_any_argument(Quit()),
-    "VRFY": _verify,
-    "EXPN": _with_any_argument(Expand()),
-    "HELP": _with_any_argument(Help()),
-}
-_PHASES: Final[Mapping[str, Phase]] = {
-    "MAIL": Phase.MAIL,
-    "RCPT": Phase.RCPT,
-    "DATA": Phase.DATA,
-    "AUTH": Phase.AUTH,
-    "STARTTLS": Phase.TLS,
-}
-_LIMITS: Final[Mapping[str, int]] = {
-    "MAIL": MAX_PATH_COMMAND_OCTETS,
-    "RCPT": MAX_PATH_COMMAND_OCTETS,
-    "AUTH": MAX_AUTH_OCTETS,
+
+
+class _Grammar(NamedTuple):
+    """What may follow a verb.
+
+    Attributes:
+        parse: ``None`` for what is no verb of ours.
+        limit: octets of the line, with CRLF.
+    """
+
+    parse: _Parser | None
+    phase: Phase = Phase.EHLO
+    limit: int = MAX_COMMAND_OCTETS
+
+
+_NO_VERB: Final = _Grammar(None)
+_GRAMMARS: Final[Mapping[bytes, _Grammar]] = {
+    b"EHLO": _Grammar(_ehlo),
+    b"HELO": _Grammar(_helo),
+    b"STARTTLS": _Grammar(_alone(StartTls()), Phase.TLS),
+    b"AUTH": _Grammar(_auth, Phase.AUTH, MAX_AUTH_OCTETS),
+    b"MAIL": _Grammar(_mail, Phase.MAIL, MAX_PATH_COMMAND_OCTETS),
+    b"RCPT": _Grammar(_rcpt, Phase.RCPT, MAX_PATH_COMMAND_OCTETS),
+    b"DATA": _Grammar(_alone(Data()), Phase.DATA),
+    b"RSET": _Grammar(_alone(Reset())),
+    b"NOOP": _Grammar(_with_any_argument(Noop())),
+    b"QUIT": _Grammar(_with_any_argument(Quit())),
+    b"VRFY": _Grammar(_verify),
+    b"EXPN": _Grammar(_with_any_argument(Expand())),
+    b"HELP": _Grammar(_with_any_argument(Help())),
 }

@@ -62,6 +62,8 @@ class LineReader:
 
         At most :data:`MAX_LINE_OCTETS` (with CRLF) are ever held for one line.
         """
+        if self._at == len(self._buffer):
+            return None
         end = self._buffer.find(b"\n", self._at)
         if end < 0:
             held = len(self._buffer) - self._at

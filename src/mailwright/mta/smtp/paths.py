@@ -20,7 +20,7 @@ MAX_ENVID_CHARS: Final = 100  # RFC 3461 §4.4
 MAX_ORCPT_CHARS: Final = 500  # RFC 3461 §4.2
 
 # A quoted string may hold ">": it ends a path only outside quotes.
-_PATH: Final = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(.*)')
+_PATH: Final = re.compile(r'<((?:"(?:[^"\\]++|\\.)*"|[^"<>]++)*)>(.*)')
 _KEYWORD: Final = re.compile(r"[A-Z0-9][A-Z0-9-]*")
 _XTEXT: Final = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _HEX: Final = re.compile(r"\+([0-9A-F]{2})")
