@@ -151,8 +151,9 @@ class Admission:
         live = directory.credentials.get(offer.credential.name)
         if live is None or live.id != offer.credential.id:
             return _GONE
-        # A session may have logged in long ago: what the settings say now counts.
-        offer = replace(offer, credential=live)
+        if live is not offer.credential:
+            # A session may have logged in long ago: what the settings say now counts.
+            offer = replace(offer, credential=live)
         fields = message.fields(offer.header)
         refusal = self._octets_refusal(offer, fields)
         if refusal is not None:

@@ -134,6 +134,8 @@ def _removed(header: bytes, found: Sequence[Field]) -> tuple[bytes, list[Field]]
 
 
 def _removal_report(removed: Sequence[Field]) -> list[str]:
+    if not removed:
+        return []
     counts = Counter(field.name[:_MAX_NAME_SHOWN].decode() for field in removed)
     edits = [
         f"removed {name}" if count == 1 else f"removed {name} ({count} times)"

