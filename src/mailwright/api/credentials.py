@@ -18,13 +18,13 @@ from mailwright.accounts.settings.credentials import (
     CredentialRow,
     check_name,
 )
+from mailwright.api.answers import NO_STORE
 from mailwright.api.operating import Identify, Operator
 from mailwright.api.ports import OperatorPorts
 from mailwright.api.problems import FieldError, Kind, Problem, ProblemError, invalid
 
 PATH: Final = "/v1/credentials"
 _MAX_CHARS: Final = 255
-_NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
 Limit: TypeAlias = Annotated[int | None, Field(ge=1, le=10**12)]
@@ -178,7 +178,7 @@ def credentials_router(ports: OperatorPorts, identify: Identify) -> APIRouter:
 
 
 def _secret(name: str, secret: str, status: int) -> Response:
-    return JSONResponse({"name": name, "secret": secret}, status, headers=_NO_STORE)
+    return JSONResponse({"name": name, "secret": secret}, status, headers=NO_STORE)
 
 
 def _refused(error: CredentialError | BaseMovedError) -> ProblemError:

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from fastapi import Request, Response
 
 from mailwright.accounts.directory import Credential
+from mailwright.api.answers import JSON
 from mailwright.api.authorization import forbidden
 from mailwright.api.bodies import body_of
 from mailwright.api.drafts import Occasion, offer_of_json, offer_of_octets
@@ -36,7 +37,6 @@ from mailwright.submission import (
 )
 
 PATH: Final = "/v1/messages"
-JSON: Final = "application/json"
 RFC822: Final = "message/rfc822"
 _RETRY_AFTER_S: Final = 10
 _INLINE_ADDRESSES: Final = 64
@@ -161,7 +161,8 @@ def _replayed(kept: Kept) -> Response:
     return response
 
 
-def _answer(submission: Submission, accepted: Accepted) -> str:
+def accepted_out(submission: Submission, accepted: Accepted) -> AcceptedOut:
+    """Return how an answer shows what was taken."""
     return AcceptedOut(
         id=accepted.message,
         message_id=submission.message_id,
@@ -173,7 +174,11 @@ def _answer(submission: Submission, accepted: Accepted) -> str:
             )
             for each in accepted.recipients
         ],
-    ).model_dump_json()
+    )
+
+
+def _answer(submission: Submission, accepted: Accepted) -> str:
+    return accepted_out(submission, accepted).model_dump_json()
 
 
 def _media_type(request: Request) -> str:

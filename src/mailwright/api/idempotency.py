@@ -9,11 +9,11 @@ again.
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from fastapi import Request
 from sqlalchemy import bindparam, delete, insert, select, tuple_
@@ -27,6 +27,14 @@ from mailwright.store.statements import Bound, Query, Step, Unit, Urgency
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED_HEADER: Final = "Idempotent-Replayed"
+#: What the document says of a create that takes the key.
+PARAMETER: Final[Mapping[str, Any]] = {
+    "name": HEADER,
+    "in": "header",
+    "description": "Makes the create repeatable for 7 days: the same key and"
+    f" request get the first answer again, with `{REPLAYED_HEADER}: true`",
+    "schema": {"type": "string", "maxLength": 255},
+}
 KEPT: Final = timedelta(days=7)
 #: Rows deleted in one unit: well under its 5 ms.
 PURGE_ROWS: Final = 500

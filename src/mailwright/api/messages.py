@@ -9,9 +9,10 @@ from fastapi.params import Depends as DependsParam
 from pydantic import TypeAdapter
 
 from mailwright.accounts.directory import Credential, Scope
+from mailwright.api.answers import JSON, json_answer
 from mailwright.api.authorization import require
-from mailwright.api.door import JSON, PATH, RFC822, MessageDoor
-from mailwright.api.idempotency import HEADER, REPLAYED_HEADER
+from mailwright.api.door import PATH, RFC822, MessageDoor
+from mailwright.api.idempotency import PARAMETER
 from mailwright.api.ports import ApiPorts, MessageRecord
 from mailwright.api.problems import Kind, Problem, ProblemError
 from mailwright.api.schemas import AcceptedOut
@@ -99,19 +100,11 @@ def _add_get(router: APIRouter, ports: ApiPorts, reader: DependsParam) -> None:
             content = _MESSAGE.dump_json(record)
         else:
             content = await asyncio.to_thread(_MESSAGE.dump_json, record)
-        return Response(content, media_type=JSON, headers={"Cache-Control": "no-store"})
+        return json_answer(content)
 
 
 _POST_DOCUMENT: Final[dict[str, Any]] = {
-    "parameters": [
-        {
-            "name": HEADER,
-            "in": "header",
-            "description": "Makes the create repeatable for 7 days: the same key and"
-            f" request get the first answer again, with `{REPLAYED_HEADER}: true`",
-            "schema": {"type": "string", "maxLength": 255},
-        }
-    ],
+    "parameters": [PARAMETER],
     "requestBody": {
         "required": True,
         "content": {

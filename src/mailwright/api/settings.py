@@ -19,6 +19,7 @@ from mailwright.accounts.settings.administration import (
 )
 from mailwright.accounts.settings.document import plain_change
 from mailwright.accounts.settings.history import Version
+from mailwright.api.answers import NO_STORE, body_document
 from mailwright.api.bodies import body_of
 from mailwright.api.operating import Identify, Operator
 from mailwright.api.ports import OperatorPorts
@@ -35,7 +36,6 @@ from mailwright.config.setup import SetupFile, validate_sent
 
 PATH: Final = "/v1/settings"
 _DEFAULT_VERSIONS: Final = 100
-_NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
 class SettingsIn(BaseModel):
@@ -148,13 +148,13 @@ def settings_router(ports: OperatorPorts, identify: Identify) -> APIRouter:
         asking: Annotated[Operator, operator],
     ) -> JSONResponse:
         """Show what is in force, without secrets; put it back with `PUT` as it is."""
-        return JSONResponse(await administration.document(), headers=_NO_STORE)
+        return JSONResponse(await administration.document(), headers=NO_STORE)
 
     @router.put(
         PATH,
         summary="Change the shared settings",
         responses=_REFUSALS,
-        openapi_extra=_PUT_DOCUMENT,
+        openapi_extra=body_document("SettingsIn"),
     )
     async def put_settings(
         request: Request,
@@ -270,13 +270,3 @@ def _head(version: Version) -> tuple[int, datetime, str, str, str]:
         version.reason,
         version.summary,
     )
-
-
-_PUT_DOCUMENT: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/SettingsIn"}}
-        },
-    }
-}

@@ -21,6 +21,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from mailwright.accounts.directory import Directory
 from mailwright.address import Address, AddressError, parse_address
+from mailwright.api.answers import body_document
 from mailwright.api.bodies import body_of
 from mailwright.api.operations import Asks, Name
 from mailwright.api.ports import OperatorPorts, SuppressionDoor
@@ -201,16 +202,7 @@ def suppressions_router(ports: OperatorPorts, asks: Asks) -> APIRouter:
         PATH,
         summary="Suppress addresses",
         responses=_REFUSALS,
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "application/json": {
-                        "schema": {"$ref": "#/components/schemas/SuppressionsIn"}
-                    }
-                },
-            }
-        },
+        openapi_extra=body_document("SuppressionsIn"),
     )
     async def post_suppressions(
         request: Request, asking: Annotated[Asking, who]

@@ -14,6 +14,7 @@ from fastapi.params import Depends as DependsParam
 from pydantic import TypeAdapter
 
 from mailwright.accounts.directory import Credential, Scope
+from mailwright.api.answers import JSON, body_document, json_answer
 from mailwright.api.bodies import body_of
 from mailwright.api.campaigns.asking import Door
 from mailwright.api.campaigns.contents import template_content
@@ -21,7 +22,7 @@ from mailwright.api.campaigns.drafts import parse_body
 from mailwright.api.campaigns.ports import CampaignPorts
 from mailwright.api.campaigns.schemas import TemplateIn
 from mailwright.api.idempotency import (
-    HEADER,
+    PARAMETER,
     REPLAYED_HEADER,
     Create,
     Repeats,
@@ -35,7 +36,6 @@ from mailwright.store.ports import StoreConflictError
 from mailwright.store.statements import Bound
 
 PATH: Final = "/v1/templates"
-JSON: Final = "application/json"
 MAX_PAGE: Final = 100
 _TEMPLATE: Final = TypeAdapter(TemplateIn)
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
@@ -167,7 +167,7 @@ def _add_reading(router: APIRouter, ports: CampaignPorts, reader: DependsParam) 
         """The tenant's templates, by name, each in its newest version."""
         page = await ports.templates.list(credential.tenant, after, limit)
         shown = [_shown(record) for record in page.records]
-        return _json(_LIST.dump_json(TemplatesOut(shown, page.next)))
+        return json_answer(_LIST.dump_json(TemplatesOut(shown, page.next)))
 
     @router.get(
         PATH + "/{name}",
@@ -182,7 +182,9 @@ def _add_reading(router: APIRouter, ports: CampaignPorts, reader: DependsParam) 
         records = await ports.templates.versions(credential.tenant, name)
         if not records:
             raise ProblemError(Kind.NOT_FOUND)
-        return _json(_LIST.dump_json(TemplatesOut([_shown(each) for each in records])))
+        return json_answer(
+            _LIST.dump_json(TemplatesOut([_shown(each) for each in records]))
+        )
 
     @router.get(
         PATH + "/{name}/{version}",
@@ -197,7 +199,7 @@ def _add_reading(router: APIRouter, ports: CampaignPorts, reader: DependsParam) 
         record = await ports.templates.get(credential.tenant, name, version)
         if record is None:
             raise ProblemError(Kind.NOT_FOUND)
-        return _json(await asyncio.to_thread(_with_content, record))
+        return json_answer(await asyncio.to_thread(_with_content, record))
 
 
 def _guards(create: Create, record: TemplateRecord) -> list[Bound]:
@@ -231,22 +233,7 @@ def _with_content(record: TemplateRecord) -> bytes:
     return _OUT.dump_json(shown)
 
 
-def _json(content: bytes) -> Response:
-    return Response(content, media_type=JSON, headers={"Cache-Control": "no-store"})
-
-
 _CREATE_DOCUMENT: Final[dict[str, Any]] = {
-    "parameters": [
-        {
-            "name": HEADER,
-            "in": "header",
-            "description": "Makes the create repeatable for 7 days: the same key and"
-            f" request get the first answer again, with `{REPLAYED_HEADER}: true`",
-            "schema": {"type": "string", "maxLength": 255},
-        }
-    ],
-    "requestBody": {
-        "required": True,
-        "content": {JSON: {"schema": {"$ref": "#/components/schemas/TemplateIn"}}},
-    },
+    "parameters": [PARAMETER],
+    **body_document("TemplateIn"),
 }

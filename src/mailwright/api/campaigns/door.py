@@ -16,6 +16,7 @@ from fastapi import Request, Response
 from pydantic import TypeAdapter
 
 from mailwright.accounts.directory import Credential
+from mailwright.api.answers import JSON
 from mailwright.api.bodies import body_of
 from mailwright.api.campaigns.drafts import Asking, campaign_of, parse_body
 from mailwright.api.campaigns.ports import CampaignPorts
@@ -41,7 +42,6 @@ from mailwright.store.ports import StoreConflictError
 from mailwright.store.statements import Bound
 
 PATH: Final = "/v1/campaigns"
-JSON: Final = "application/json"
 #: The chunk of rows that came with the create.
 INLINE_KEY: Final = "inline"
 _CAMPAIGN: Final = TypeAdapter(CampaignIn)

@@ -9,8 +9,9 @@ from fastapi.params import Depends as DependsParam
 from pydantic import TypeAdapter
 
 from mailwright.accounts.directory import Credential, Scope
+from mailwright.api.answers import JSON
 from mailwright.api.campaigns.asking import Door, campaign_of
-from mailwright.api.campaigns.door import JSON, PATH
+from mailwright.api.campaigns.door import PATH
 from mailwright.api.campaigns.exports import (
     MAX_LIMIT,
     PAGE_ROWS,

@@ -12,18 +12,25 @@ from pydantic import TypeAdapter
 
 from mailwright.accounts.directory import Credential, Scope
 from mailwright.address import Address, AddressError, parse_address
+from mailwright.api.answers import JSON, NO_STORE, body_document, json_answer
 from mailwright.api.bodies import body_of
 from mailwright.api.campaigns.asking import Door, campaign_of
-from mailwright.api.campaigns.door import JSON, PATH
+from mailwright.api.campaigns.door import PATH
 from mailwright.api.campaigns.drafts import parse_body
 from mailwright.api.campaigns.ports import CampaignPorts, Unrendered, Wanted
 from mailwright.api.campaigns.records import PreviewOut, TestedOut
 from mailwright.api.campaigns.routes import Ident
 from mailwright.api.campaigns.schemas import PreviewIn, TestIn
-from mailwright.api.door import RFC822, not_accepted, refused, unknown_outcome
+from mailwright.api.door import (
+    RFC822,
+    accepted_out,
+    not_accepted,
+    refused,
+    unknown_outcome,
+)
 from mailwright.api.idempotency import Create, Repeats, hash_request, keep, key_of
 from mailwright.api.problems import FieldError, Kind, Problem, ProblemError, invalid
-from mailwright.api.schemas import AcceptedOut, RecipientOut
+from mailwright.api.schemas import AcceptedOut
 from mailwright.api.templates import PATH as TEMPLATES
 from mailwright.envelope import Envelope, Recipient
 from mailwright.ids import Kind as IdKind
@@ -48,7 +55,6 @@ _TEST: Final = TypeAdapter(TestIn)
 _SHOWN: Final = TypeAdapter(PreviewOut)
 _TESTED: Final = TypeAdapter(TestedOut)
 _ACCEPTED: Final = TypeAdapter(AcceptedOut)
-_NO_STORE: Final = {"Cache-Control": "no-store"}
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"model": Problem, "description": "Nothing was sent"}
 }
@@ -77,11 +83,11 @@ def _add_previews(
         )
         if isinstance(preview, Unrendered):
             raise invalid(FieldError(preview.field, preview.reason))
-        return Response(_SHOWN.dump_json(preview), media_type=JSON, headers=_NO_STORE)
+        return json_answer(_SHOWN.dump_json(preview))
 
     document: dict[str, Any] = {
         "responses": {200: {"model": PreviewOut}, **_REFUSALS},
-        "openapi_extra": _body("PreviewIn"),
+        "openapi_extra": body_document("PreviewIn"),
         "response_model": None,
     }
 
@@ -123,7 +129,7 @@ def _add_test(router: APIRouter, ports: CampaignPorts, sender: DependsParam) -> 
         status_code=201,
         summary="Send test copies",
         responses={201: {"model": TestedOut}, **_REFUSALS},
-        openapi_extra=_body("TestIn"),
+        openapi_extra=body_document("TestIn"),
         response_model=None,
     )
     async def post_test(
@@ -159,9 +165,7 @@ def _add_test(router: APIRouter, ports: CampaignPorts, sender: DependsParam) -> 
                     done.append(await copies.send(address, create))
                 else:
                     done.append(_ACCEPTED.validate_json(kept.answer))
-        return Response(
-            _TESTED.dump_json(TestedOut(done)), 201, media_type=JSON, headers=_NO_STORE
-        )
+        return json_answer(_TESTED.dump_json(TestedOut(done)), 201)
 
 
 class _Copies:
@@ -197,7 +201,7 @@ class _Copies:
             raise unknown_outcome() from error
         except StoreConflictError as error:
             raise ProblemError(Kind.IN_PROGRESS, retry_after_s=1) from error
-        return _accepted(submission, accepted)
+        return accepted_out(submission, accepted)
 
     async def _submission(self, address: Address) -> Submission:
         ports = self._ports
@@ -259,7 +263,7 @@ def _add_rendered(
             raise ProblemError(Kind.NOT_FOUND)
         if isinstance(found, str):
             raise ProblemError(Kind.STATE, found)
-        return Response(found, media_type=RFC822, headers=_NO_STORE)
+        return Response(found, media_type=RFC822, headers=NO_STORE)
 
 
 def _wanted(
@@ -288,25 +292,5 @@ def _address(text: str, path: str) -> Address:
 def _guards(
     create: Create, submission: Submission, accepted: Accepted
 ) -> Sequence[Bound]:
-    answer = _accepted(submission, accepted).model_dump_json()
+    answer = accepted_out(submission, accepted).model_dump_json()
     return keep(create, 201, answer, submission.accepted_at)
-
-
-def _accepted(submission: Submission, accepted: Accepted) -> AcceptedOut:
-    return AcceptedOut(
-        id=accepted.message,
-        message_id=submission.message_id,
-        recipients=[
-            RecipientOut(
-                delivery=each.delivery,
-                address=each.address,
-                state="suppressed" if each.is_suppressed else "queued",
-            )
-            for each in accepted.recipients
-        ],
-    )
-
-
-def _body(name: str) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{name}"}
-    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}

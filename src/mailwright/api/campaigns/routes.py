@@ -10,14 +10,15 @@ from pydantic import TypeAdapter
 
 from mailwright.accounts.directory import Credential, Scope
 from mailwright.accounts.quota import UNLIMITED, Limits
+from mailwright.api.answers import body_document, json_answer
 from mailwright.api.bodies import body_of
 from mailwright.api.campaigns.asking import Door, campaign_of, wrong_state
-from mailwright.api.campaigns.door import JSON, PATH, CampaignDoor
+from mailwright.api.campaigns.door import PATH, CampaignDoor
 from mailwright.api.campaigns.drafts import Asking, change_of, parse_body
 from mailwright.api.campaigns.ports import CampaignPorts
 from mailwright.api.campaigns.records import CampaignOut, CampaignsOut, campaign_out
 from mailwright.api.campaigns.schemas import ChangeIn
-from mailwright.api.idempotency import HEADER, REPLAYED_HEADER
+from mailwright.api.idempotency import PARAMETER
 from mailwright.api.problems import FieldError, Kind, Problem, ProblemError, invalid
 from mailwright.ids import CampaignId, TenantId
 from mailwright.queue.campaign.job import CampaignRecord, JobState, JobStateError
@@ -99,7 +100,7 @@ def _add_reading(router: APIRouter, ports: CampaignPorts, reader: DependsParam) 
             raise wrong_key() from error
         directory = ports.directory()
         shown = [campaign_out(record, directory) for record in page.records]
-        return _json(_LIST.dump_json(CampaignsOut(shown, page.next)))
+        return json_answer(_LIST.dump_json(CampaignsOut(shown, page.next)))
 
     @router.get(
         PATH + "/{id}",
@@ -119,14 +120,7 @@ def _add_change(router: APIRouter, ports: CampaignPorts, sender: DependsParam) -
         PATH + "/{id}",
         summary="Change a campaign",
         responses={200: {"model": CampaignOut}, **_REFUSALS},
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    JSON: {"schema": {"$ref": "#/components/schemas/ChangeIn"}}
-                },
-            }
-        },
+        openapi_extra=body_document("ChangeIn"),
         response_model=None,
     )
     async def patch_campaign(
@@ -247,25 +241,10 @@ def needs_control(*members: str) -> ProblemError:
 
 
 def _shown(ports: CampaignPorts, record: CampaignRecord) -> Response:
-    return _json(_OUT.dump_json(campaign_out(record, ports.directory())))
-
-
-def _json(content: bytes) -> Response:
-    return Response(content, media_type=JSON, headers={"Cache-Control": "no-store"})
+    return json_answer(_OUT.dump_json(campaign_out(record, ports.directory())))
 
 
 _CREATE_DOCUMENT: Final[dict[str, Any]] = {
-    "parameters": [
-        {
-            "name": HEADER,
-            "in": "header",
-            "description": "Makes the create repeatable for 7 days: the same key and"
-            f" request get the first answer again, with `{REPLAYED_HEADER}: true`",
-            "schema": {"type": "string", "maxLength": 255},
-        }
-    ],
-    "requestBody": {
-        "required": True,
-        "content": {JSON: {"schema": {"$ref": "#/components/schemas/CampaignIn"}}},
-    },
+    "parameters": [PARAMETER],
+    **body_document("CampaignIn"),
 }
