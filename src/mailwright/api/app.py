@@ -37,7 +37,8 @@ from mailwright.api.schemas import MessageIn
 from mailwright.api.sending_domains import sending_domains_router
 from mailwright.api.settings import SettingsIn, settings_router
 from mailwright.api.stopping import stopping_router
-from mailwright.api.suppressions import SuppressionsIn, suppressions_router
+from mailwright.api.suppression_records import SuppressionsIn
+from mailwright.api.suppressions import suppressions_router
 from mailwright.api.templates import templates_router
 from mailwright.api.webhooks.door import WebhookDoor
 from mailwright.api.webhooks.routes import WEBHOOK_BODIES, webhooks_router

@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 import typer
 
-from mailwright.api.suppressions import ADDRESSES_MAX, PATH
+from mailwright.api.suppression_records import ADDRESSES_MAX
+from mailwright.api.suppressions import PATH
 from mailwright.bounce.suppression import Reason
 from mailwright.cli.columns import Recipient, find_columns, parse_asked, recipients
 from mailwright.cli.ends import end_of
