@@ -1,10 +1,10 @@
 """Moves octets between a connection and its dialogue; the only file here with timeouts.
 
-Theory of operation. Commands are obeyed in the callback that brings them: a task that is
-woken for each line costs more than the line. Only what takes time (a message, a login,
-TLS, a peer that does not read its replies) is :data:`Work` for the task that runs the
-conversation; while it is at work, what comes waits in the
-:class:`~mailwright.mta.submission.inflow.Inflow`.
+Theory of operation. Commands are obeyed, and small messages gathered, in the callback that
+brings them: a task that is woken for each read costs more than the read. Only what takes
+time (a message that is whole or large, a login, TLS, a peer that does not read its replies)
+is :data:`Work` for the task that runs the conversation; while it is at work, what comes
+waits in the :class:`~mailwright.mta.submission.inflow.Inflow`.
 
 Promises:
 
@@ -25,6 +25,7 @@ Standards: RFC 5321 §4.5.3.2 (timeouts), RFC 3207 §4.2 and RFC 8314 §3.3 (TLS
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias, assert_never
 
@@ -40,7 +41,7 @@ from mailwright.mta.submission.dialogue import (
     ReadMessage,
 )
 from mailwright.mta.submission.door import Door
-from mailwright.mta.submission.gathering import Gathering
+from mailwright.mta.submission.gathering import Gathering, Wants
 from mailwright.mta.submission.inflow import Inflow
 from mailwright.mta.submission.login import Challenge, LoginExchange, NameAndSecret
 from mailwright.mta.submission.ports import PeerIp
@@ -70,8 +71,16 @@ class Pause(Enum):
     UNSENT = "wait until the peer reads"
 
 
+@dataclass(frozen=True, slots=True)
+class TakeMessage:
+    """A message that is whole, or one that takes more room than is there at once."""
+
+    gathering: Gathering
+    end: ContentEnd | None = None
+
+
 #: What takes time.
-Work: TypeAlias = ReadMessage | LogIn | BeginTls | Pause
+Work: TypeAlias = TakeMessage | LogIn | BeginTls | Pause
 
 
 class Conversation:
@@ -98,6 +107,7 @@ class Conversation:
         self._is_over = False
         self._is_waiting = False
         self._parked: asyncio.Future[Work | None] | None = None
+        self._gathering: Gathering | None = None
         self._is_in_step = True
         self._messages = 0
         self._deadline: float | None = None
@@ -112,12 +122,11 @@ class Conversation:
         return self._parked is None or not self._parked.done()
 
     def octets_came(self, octets: bytes) -> None:
-        """Obey the commands among ``octets``, or keep them for who is at work."""
+        """Act on ``octets``, or keep them for who is at work."""
         if self._parked is None or self._parked.done():
             self._inflow.feed(octets)
             return
-        self._lines.feed(octets)
-        work = self._obey_lines()
+        work = self._take_in(octets)
         if work is None and not self._is_over:
             if not self._out:
                 return
@@ -163,7 +172,7 @@ class Conversation:
         self._say(answers.greeting(self._settings.hostname))
         self._await_line()
         while not self._is_over:
-            work = self._obey_lines()
+            work = self._take_in(b"")  # what the work before has left
             if work is None and not self._is_over:
                 work = await self._next_work()
             if work is not None:
@@ -179,25 +188,35 @@ class Conversation:
         await self._flush()
 
     def _await_line(self) -> None:
-        # One deadline for the whole line: a trickle of octets does not move it.
-        self._deadline = self._loop.time() + self._settings.command_timeout_s
+        # One deadline for the whole line: a trickle of octets does not move it. Nor does
+        # anything move that of a whole message.
+        if self._gathering is None:
+            self._deadline = self._loop.time() + self._settings.command_timeout_s
 
-    def _obey_lines(self) -> Work | None:
-        """Obey the lines that are there; return what takes time, if something does."""
+    def _take_in(self, octets: bytes) -> Work | None:
+        """Act on ``octets``; return what takes time, if something does."""
         try:
-            for obeyed in range(_LINES_A_TURN):
-                line = self._lines.next_line()
-                if line is None:
-                    if obeyed:
-                        self._await_line()
-                    return None
-                work = self._obey(line)
-                if work is not None or self._is_over:
-                    return work
+            if self._gathering is not None:
+                return self._gather(self._gathering, octets) if octets else None
+            self._lines.feed(octets)
+            return self._obey_lines()
         except Exception:
             failure = self._door.fresh_id()
             _logger.exception("SMTP session %s: failure %s", self.id, failure)
             self._fail(failure)
+            return Pause.MORE_LINES
+
+    def _obey_lines(self) -> Work | None:
+        """Obey the lines that are there; return what takes time, if something does."""
+        for obeyed in range(_LINES_A_TURN):
+            line = self._lines.next_line()
+            if line is None:
+                if obeyed:
+                    self._await_line()
+                return None
+            work = self._obey(line)
+            if work is not None or self._is_over or self._gathering is not None:
+                return work
         return Pause.MORE_LINES
 
     def _obey(self, line: bytes | LineFault) -> Work | None:
@@ -206,17 +225,20 @@ class Conversation:
             self._act(self._dialogue.fault(line))
             return None
         event = self._dialogue.receive(line)
-        if isinstance(event, Answer | HangUp):
-            self._act(event)
-            return None
-        return event
+        match event:
+            case Answer() | HangUp():
+                self._act(event)
+                return None
+            case ReadMessage():
+                return self._begin_message()
+            case _:
+                return event
 
     async def _next_work(self) -> Work | None:
         """Wait for the peer; return what it wants done, if that takes time."""
         await self._flush()
         if self._inflow.octets:
-            self._lines.feed(self._inflow.take())
-            return None
+            return self._take_in(self._inflow.take())
         if self._inflow.has_ended:
             raise PeerGoneError
         if self._dialogue.should_leave:
@@ -233,8 +255,8 @@ class Conversation:
 
     async def _do(self, work: Work) -> None:
         match work:
-            case ReadMessage():
-                await self._take_message()
+            case TakeMessage():
+                await self._take_message(work)
             case LogIn():
                 await self._log_in(LoginExchange(work.command.mechanism), work)
             case BeginTls():
@@ -358,11 +380,34 @@ class Conversation:
 
     # Messages.
 
-    async def _take_message(self) -> None:
+    def _begin_message(self) -> Work | None:
+        """Ask for a message, and take what is there of it."""
+        self._say(answers.GO_AHEAD)
+        self._deadline = self._loop.time() + self._settings.data_timeout_s
+        self._is_in_step = False
         ports = self._door.ports
-        gathering = Gathering(self._settings, ports.budget, ports.spools)
+        self._gathering = Gathering(self._settings, ports.budget, ports.spools)
+        octets = self._lines.take_rest()
+        return self._gather(self._gathering, octets) if octets else None
+
+    def _gather(self, gathering: Gathering, octets: bytes) -> Work | None:
+        taken = gathering.take_at_once(octets)
+        if taken is Wants.OCTETS:
+            return None
+        if taken is Wants.ROOM:
+            self._inflow.put_back(octets)
+            return TakeMessage(gathering)
+        return TakeMessage(gathering, taken)
+
+    async def _take_message(self, work: TakeMessage) -> None:
+        gathering = work.gathering
         try:
-            end = await self._read_message(gathering)
+            end = work.end or await self._read_message(gathering)
+            # What we do with it is our time, not the peer's.
+            self._deadline = None
+            if not end.must_close:
+                self._lines.feed(end.rest)
+                self._is_in_step = True
             outcome = end.outcome
             if isinstance(outcome, Content):
                 # No earlier reply waits for this message, or is lost if it ends
@@ -376,7 +421,7 @@ class Conversation:
             # Whether it is stored cannot be told: to answer would be to lie.
             raise PeerGoneError from error
         finally:
-            gathering.release()
+            self._forget_message()
             self._dialogue.reset()
         if reply.is_success:
             self._door.counts.accepted += 1
@@ -388,25 +433,25 @@ class Conversation:
             self._is_over = True
 
     async def _read_message(self, gathering: Gathering) -> ContentEnd:
-        self._say(answers.GO_AHEAD)
-        deadline = self._loop.time() + self._settings.data_timeout_s
-        self._deadline = deadline
-        self._is_in_step = False
-        octets = self._lines.take_rest() or await self._read()
+        """Read on to the end of a message that is large, or waits for memory."""
+        deadline = self._deadline
+        if deadline is None:
+            raise RuntimeError("no message is awaited")
         while True:
+            octets = await self._read_until(gathering.due_at)
             # What memory and disk take is our time, not the peer's.
             self._deadline = None
             begun = self._loop.time()
             end = await gathering.take(octets)
             if end is not None:
-                break
+                return end
             deadline += self._loop.time() - begun
             self._deadline = deadline
-            octets = await self._read_until(gathering.due_at)
-        if not end.must_close:
-            self._lines.feed(end.rest)
-            self._is_in_step = True
-        return end
+
+    def _forget_message(self) -> None:
+        if self._gathering is not None:
+            self._gathering.release()
+            self._gathering = None
 
     async def _read_until(self, due_at: float | None) -> bytes:
         """Return what has come; nothing, if nothing comes until ``due_at``."""
@@ -487,6 +532,7 @@ class Conversation:
 
     def _close(self) -> None:
         self._lines.take_rest()
+        self._forget_message()
         self._inflow.drop()
         transport = self._writer.transport
         if self._timer is not None:

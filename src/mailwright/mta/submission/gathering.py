@@ -11,6 +11,7 @@ Standards: RFC 5321 §4.1.1.4 (what refuses a message is said after its end), §
 import asyncio
 import errno
 import logging
+from enum import Enum
 from typing import Final
 
 from mailwright.mta.smtp.framing import Content, ContentEnd, DataReader
@@ -24,6 +25,13 @@ _logger = logging.getLogger(__name__)
 
 # Room that may come back by itself: on the disk, or among the descriptors.
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+
+
+class Wants(Enum):
+    """What a message needs to go on."""
+
+    OCTETS = "the next octets"
+    ROOM = "memory or disk, which may have to be waited for"
 
 
 class Gathering:
@@ -65,6 +73,20 @@ class Gathering:
     def due_at(self) -> float | None:
         """When :meth:`take` wants to be called, even with nothing; time of the loop."""
         return self._due_at
+
+    def take_at_once(self, octets: bytes) -> ContentEnd | Wants:
+        """Take what was read, unless that may take time; return the end when it is there.
+
+        When it wants room, nothing was taken: it is for :meth:`take`.
+        """
+        reader = self._reader
+        most = self._settings.spool_keep_octets - len(octets)
+        if reader.held_octets > most or not self._held.try_extend(len(octets)):
+            return Wants.ROOM
+        end = reader.feed(octets)
+        if reader.is_discarding:
+            self.release()
+        return Wants.OCTETS if end is None else end
 
     async def take(self, octets: bytes) -> ContentEnd | None:
         """Take what was read; return the end of the message when it is there.

@@ -52,6 +52,11 @@ class Inflow:
             self._transport.pause_reading()
         self._wake()
 
+    def put_back(self, octets: bytes) -> None:
+        """Take ``octets`` for unread, before all that is."""
+        self._chunks.appendleft(octets)
+        self.octets += len(octets)
+
     def end(self) -> None:
         """Note that nothing more will come."""
         self._has_ended = True
