@@ -66,7 +66,7 @@ ADD_TO_LINE = Query(
         set_={
             "count": lines.c.count + _line_row.excluded.count,
             "next_due_at": case(
-                (lines.c.count == 0, _line_row.excluded.next_due_at),
+                (lines.c.count == literal_column("0"), _line_row.excluded.next_due_at),
                 (
                     lines.c.next_due_at > _line_row.excluded.next_due_at,
                     _line_row.excluded.next_due_at,

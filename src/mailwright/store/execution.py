@@ -1,10 +1,7 @@
 """Runs the steps of one unit on a cursor. Knows nothing of turns or threads."""
 
-import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from itertools import chain
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +18,7 @@ from mailwright.store.statements import (
     Unit,
     UnitResult,
 )
+from mailwright.store.waiting_rows import WaitingRows, insertion_of
 
 #: What a unit can raise: SQLite's refusal, a parameter that is missing or that no
 #: column can hold, a statement that the engine cannot express.
@@ -35,32 +33,19 @@ UNIT_ERRORS: Final = (
 )
 
 
-#: Rows of one insertion where many are inserted. A thread that runs a statement lets go
-#: the interpreter and has to win it back: once for a group is cheaper than for each row.
-GROUP: Final = 50
-#: An insertion of one row, of which groups can be made.
-_ONE_ROW: Final = re.compile(r"(INSERT INTO [^()]+\([^()]+\) VALUES )(\([^()]+\))")
-
-
-@lru_cache(maxsize=64)
-def _grouped(text: str) -> str | None:
-    """Return the insertion of :data:`GROUP` rows; ``None``: it is something else."""
-    match = _ONE_ROW.fullmatch(text)
-    return None if match is None else match[1] + ", ".join([match[2]] * GROUP)
-
-
 class UnitRunner:
     """Runs units inside the transaction that its caller has begun.
 
     Attributes:
-        seq: the last event number given; the caller restores it after a rollback.
+        seq: the last event number given.
         doing: the name of the statement that is running, or failed last.
     """
 
-    __slots__ = ("_cursor", "doing", "seq")
+    __slots__ = ("_cursor", "_waiting", "doing", "seq")
 
     def __init__(self, cursor: sqlite3.Cursor, seq: int) -> None:
         self._cursor = cursor
+        self._waiting = WaitingRows(self._call)
         self.seq = seq
         self.doing = ""
 
@@ -70,12 +55,37 @@ class UnitRunner:
         Raises:
             UNIT_ERRORS: a statement failed; the caller must roll back.
         """
+        result = self.run_beside(unit)
+        self.finish()
+        return result
+
+    def run_beside(self, unit: Unit) -> UnitResult:
+        """Run ``unit``, but let its insertions wait for those of other units.
+
+        They are written by :meth:`finish`, at the latest, and may fail there.
+
+        Raises:
+            UNIT_ERRORS: a statement failed, of this unit or of one before it.
+        """
         return [
             self._unguarded(step.then)
             if step.guard is None
             else self._guarded(step.guard, step.then, step.otherwise, carry=step.carry)
             for step in unit.steps
         ]
+
+    def finish(self) -> None:
+        """Write what waits.
+
+        Raises:
+            UNIT_ERRORS: a statement failed; the caller must roll back.
+        """
+        self._waiting.write()
+
+    def rolled_back(self, seq: int) -> None:
+        """Go on from the event number ``seq``: what came after it is undone."""
+        self._waiting.drop()
+        self.seq = seq
 
     def _unguarded(self, bounds: tuple[Statement, ...]) -> list[Row]:
         for bound in bounds:
@@ -90,7 +100,8 @@ class UnitRunner:
         *,
         carry: bool,
     ) -> list[Row]:
-        self._execute(guard)
+        compiled, values = self._bound(guard, None)
+        self._call_now(guard.query.name, compiled.text, values)
         rows: list[Row] = self._cursor.fetchall()
         if not rows:
             for bound in otherwise() if callable(otherwise) else otherwise:
@@ -108,13 +119,24 @@ class UnitRunner:
         return rows
 
     def _execute(
-        self, bound: Statement, carried: Mapping[str, Bindable] | None = None
+        self, statement: Statement, carried: Mapping[str, Bindable] | None = None
     ) -> None:
-        if isinstance(bound, Many):
-            self._execute_many(bound)
+        name = self.doing = statement.query.name
+        if isinstance(statement, Many):
+            self._execute_many(statement)
             return
+        compiled, values = self._bound(statement, carried)
+        insertion = insertion_of(compiled.text)
+        if insertion is None:
+            self._call_now(name, compiled.text, values)
+        else:
+            self._waiting.add(name, insertion, (values,))
+
+    def _bound(
+        self, bound: Bound, carried: Mapping[str, Bindable] | None
+    ) -> tuple[Compiled, tuple[Bindable, ...]]:
+        """Return the statement with the values in the marks' order, numbers given."""
         query, params = bound
-        self.doing = query.name
         compiled = query.compiled(DIALECT)
         if carried is not None:
             params = {**carried, **compiled.fixed, **params}
@@ -123,22 +145,26 @@ class UnitRunner:
         if params.get("seq") is SEQ:
             self.seq += 1
             params = {**params, "seq": self.seq}
-        self._cursor.execute(compiled.text, compiled.pick(params))
+        return compiled, compiled.pick(params)
 
     def _execute_many(self, many: Many) -> None:
-        self.doing = many.query.name
         compiled = many.query.compiled(DIALECT)
         values = self._values(many, compiled)
-        whole = len(values) - len(values) % GROUP
-        text = _grouped(compiled.text) if whole else None
-        if text is None:
+        insertion = insertion_of(compiled.text)
+        if insertion is None:
+            self._waiting.write_before(compiled.text)
+            self.doing = many.query.name
             self._cursor.executemany(compiled.text, values)
-            return
-        for start in range(0, whole, GROUP):
-            group = values[start : start + GROUP]
-            self._cursor.execute(text, tuple(chain.from_iterable(group)))
-        if whole < len(values):
-            self._cursor.executemany(compiled.text, values[whole:])
+        else:
+            self._waiting.add(many.query.name, insertion, values)
+
+    def _call_now(self, name: str, text: str, values: tuple[Bindable, ...]) -> None:
+        self._waiting.write_before(text)
+        self._call(name, text, values)
+
+    def _call(self, name: str, text: str, values: tuple[Bindable, ...]) -> None:
+        self.doing = name
+        self._cursor.execute(text, values)
 
     def _values(self, many: Many, compiled: Compiled) -> Sequence[tuple[Bindable, ...]]:
         """Return the rows with the values in the marks' order, numbers given."""

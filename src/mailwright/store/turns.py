@@ -119,7 +119,7 @@ class Turns:
         """Run one unit, unless it would take the room that others need."""
         if submitted.unit.grows and not self._ballast.is_kept:
             return submitted.done, None, StoreFullError("the disk is full")
-        return submitted.done, self._runner.run(submitted.unit), None
+        return submitted.done, self._runner.run_beside(submitted.unit), None
 
     def _named(self, error: Exception, doing: str) -> StoreError:
         """Return what ``error`` means; a failed disk is remembered."""
@@ -129,6 +129,7 @@ class Turns:
         return named
 
     def _commit(self, seq: int) -> None:
+        self._runner.finish()
         self._runner.doing = "COMMIT"
         if self._runner.seq != seq:
             self._cursor.execute(_KEEP_SEQ, (self._runner.seq, self._node))
@@ -136,7 +137,7 @@ class Turns:
 
     def _give_up(self, error: Exception, seq: int) -> StoreError:
         """Roll back to before ``seq`` moved; return what ``error`` means."""
-        self._runner.seq = seq
+        self._runner.rolled_back(seq)
         named = self._named(error, self._runner.doing)
         # SQLite ends some transactions by itself.
         if self.failed is None and self._connection.in_transaction:
@@ -178,14 +179,16 @@ class Turns:
     def _in_savepoint(self, submitted: Submitted) -> Outcome:
         seq = self._runner.seq
         try:
-            return self._run(submitted)
+            outcome = self._run(submitted)
+            self._runner.finish()
         except UNIT_ERRORS as error:
             named = self._named(error, self._runner.doing)
             if self.failed is not None:
                 raise
-            self._runner.seq = seq
+            self._runner.rolled_back(seq)
             self._cursor.execute("ROLLBACK TO one")
             return submitted.done, None, named
+        return outcome
 
     def _alone(self, submitted: Submitted) -> Outcome:
         """Run one unit in a transaction of its own."""

@@ -19,7 +19,10 @@ NAMES = ["a", "b", "c"]
 
 @dataclass(frozen=True)
 class Act:
-    """``add`` fails when the name is there; ``change`` logs what it met."""
+    """``add`` fails when the name is there; ``change`` logs what it met.
+
+    ``note`` is insertions alone, which wait for each other: its failure shows late.
+    """
 
     verb: str
     name: str
@@ -33,6 +36,13 @@ class Act:
                     ADD(name=self.name, value=self.value),
                 )
                 return Step(then=then)
+            case "note":
+                return Step(
+                    then=(
+                        ADD(name=self.name, value=self.value),
+                        LOG(seq=SEQ, name=f"noted {self.name}"),
+                    )
+                )
             case "take":
                 return Step(then=(TAKE(which=self.name),))
             case _:
@@ -56,8 +66,11 @@ class Model:
         notes, log = dict(self.notes), list(self.log)
         for act in acts:
             match act.verb:
-                case "add" if act.name in notes:
+                case "add" | "note" if act.name in notes:
                     return False
+                case "note":
+                    notes[act.name] = act.value
+                    log.append(f"noted {act.name}")
                 case "add":
                     notes[act.name] = act.value
                     log.append(f"added {act.name}")
@@ -74,7 +87,7 @@ class Model:
 
 acts = st.builds(
     Act,
-    st.sampled_from(["add", "add", "take", "change"]),
+    st.sampled_from(["add", "note", "note", "take", "change"]),
     st.sampled_from(NAMES),
     st.integers(0, 9),
 )

@@ -137,3 +137,36 @@ def test_what_a_unit_does_wrong_is_among_the_errors_that_are_expected(
         runner.run(broken)
     assert runner.doing == "add note"
     assert UnitRunner(connection.cursor(), 0).run(note("fine"))
+
+
+def test_insertions_wait_until_somebody_asks_for_their_table(
+    connection: sqlite3.Connection,
+) -> None:
+    runner = UnitRunner(connection.cursor(), 0)
+    runner.run_beside(unit(ADD(name="a", value=1), LOG(seq=SEQ, name="x")))
+    assert names(connection) == []
+    assert runner.run_beside(Unit((Step(guard=NAMES()),))) == [[("a",)]]
+    assert connection.execute("SELECT * FROM log").fetchall() == []
+    runner.finish()
+    assert connection.execute("SELECT * FROM log").fetchall() == [(1, "x")]
+
+
+def test_after_a_rollback_nothing_waits_and_the_numbers_go_on_as_before(
+    connection: sqlite3.Connection,
+) -> None:
+    runner = UnitRunner(connection.cursor(), 4)
+    runner.run_beside(unit(LOG(seq=SEQ, name="undone")))
+    runner.rolled_back(4)
+    runner.run(unit(LOG(seq=SEQ, name="kept")))
+    assert connection.execute("SELECT * FROM log").fetchall() == [(5, "kept")]
+
+
+def test_an_insertion_that_waited_fails_by_its_own_name(
+    connection: sqlite3.Connection,
+) -> None:
+    runner = UnitRunner(connection.cursor(), 0)
+    runner.run_beside(unit(ADD(name="a", value=1), LOG(seq=SEQ, name="x")))
+    runner.run_beside(unit(ADD(name="a", value=2), LOG(seq=SEQ, name="y")))
+    with pytest.raises(UNIT_ERRORS):
+        runner.finish()
+    assert runner.doing == "add note"

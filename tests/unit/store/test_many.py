@@ -16,8 +16,9 @@ from sqlalchemy import (
     update,
 )
 
-from mailwright.store.execution import GROUP, UNIT_ERRORS, UnitRunner
+from mailwright.store.execution import UNIT_ERRORS, UnitRunner
 from mailwright.store.statements import SEQ, Many, Query, Step, Unit, unit
+from mailwright.store.waiting_rows import GROUP
 
 things = Table(
     "things",

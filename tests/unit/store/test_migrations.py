@@ -270,3 +270,12 @@ def test_a_script_is_cut_at_semicolons_that_end_a_line(
     script: str, statements: list[str]
 ) -> None:
     assert scripts.statements(script) == statements
+
+
+def test_no_statement_on_one_table_touches_another(tmp_path: Path) -> None:
+    """Else insertions could not wait for each other (:mod:`store.waiting_rows`)."""
+    migrate(tmp_path / "db")
+    with closing(sqlite3.connect(tmp_path / "db")) as connection:
+        schema = connection.execute("SELECT type, sql FROM sqlite_master").fetchall()
+    assert {kind for kind, _ in schema} == {"table", "index"}
+    assert not [sql for _, sql in schema if sql and "REFERENCES" in sql.upper()]
