@@ -38,7 +38,7 @@ from mailwright.accounts.signing_keys import (
     PrivateKey,
     SigningKeys,
 )
-from mailwright.api.stopping import RELEASE_ALL, STOP_ALL
+from mailwright.api.paths import RELEASE_ALL, STOP_ALL
 from mailwright.attempt import Parcel
 from mailwright.clock import from_micros
 from mailwright.daemon.operating import SOCKET_NAME

@@ -6,11 +6,10 @@ from fastapi import APIRouter, Body, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from mailwright.api.operating import Identify, Operator
+from mailwright.api.paths import CLOCK, SETTLE
 from mailwright.api.ports import ClockRecord, TimeDoor
 from mailwright.api.problems import Kind, Problem, ProblemError
 
-CLOCK: Final = "/v1/clock"
-SETTLE: Final = f"{CLOCK}/settle"
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"model": Problem, "description": "Nothing was done"}
 }

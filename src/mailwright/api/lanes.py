@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query
 from mailwright.accounts.directory import ThrottleRule
 from mailwright.address import AddressError, canonical_domain, parse_address
 from mailwright.api.operating import Identify, Operator
+from mailwright.api.paths import EXPLAIN, LANES
 from mailwright.api.ports import QueueDoor
 from mailwright.api.problems import FieldError, Kind, Problem, ProblemError, invalid
 from mailwright.api.queue_records import BlockOut, LineOut, SelectionIn
@@ -32,8 +33,6 @@ from mailwright.queue.line import Line
 from mailwright.reply import Reply
 from mailwright.site import Site
 
-LANES: Final = "/v1/lanes"
-EXPLAIN: Final = "/v1/explain"
 #: Lines that an explanation shows, and replies of each.
 _LINES_MAX: Final = 20
 _REPLIES_MAX: Final = 5

@@ -14,6 +14,7 @@ from mailwright.accounts.directory import Credential, Scope
 from mailwright.api.authorization import require
 from mailwright.api.hold_view import HoldOut
 from mailwright.api.operating import Identify, Operator
+from mailwright.api.paths import DELIVERIES, HOLDS, LINES, QUEUE
 from mailwright.api.ports import ApiPorts, QueueDoor
 from mailwright.api.problems import Kind, Problem, ProblemError
 from mailwright.api.queue_records import (
@@ -28,10 +29,6 @@ from mailwright.api.queue_records import (
 from mailwright.api.queue_view import Asking, QueueView, extent_out, opened, refusing
 from mailwright.ids import HoldId
 
-QUEUE: Final = "/v1/queue"
-DELIVERIES: Final = QUEUE + "/deliveries"
-LINES: Final = QUEUE + "/lines"
-HOLDS: Final = "/v1/holds"
 #: Deliveries of one message that are shown, at most.
 _OF_A_MESSAGE_MAX: Final = 10_000
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {

@@ -13,12 +13,11 @@ from fastapi import APIRouter, Body, Depends
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from mailwright.api.operating import Identify, Operator
+from mailwright.api.paths import RELEASE_ALL, STOP_ALL
 from mailwright.api.problems import Problem
 from mailwright.queue.holds import Hold
 from mailwright.queue.stopping import Stopping
 
-STOP_ALL: Final = "/v1/stop-all"
-RELEASE_ALL: Final = "/v1/release-all"
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"model": Problem, "description": "Nothing was done"}
 }

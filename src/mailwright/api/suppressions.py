@@ -22,6 +22,7 @@ from mailwright.address import Address, AddressError, parse_address
 from mailwright.api.answers import body_document
 from mailwright.api.bodies import body_of
 from mailwright.api.operations import Asks, Name
+from mailwright.api.paths import SUPPRESSIONS
 from mailwright.api.ports import OperatorPorts, SuppressionDoor
 from mailwright.api.problems import (
     FieldError,
@@ -54,7 +55,6 @@ from mailwright.bounce.suppression import (
 )
 from mailwright.ids import StreamId, TenantId
 
-PATH: Final = "/v1/suppressions"
 #: Whom a tenant is told of where an operator did it.
 _OPERATOR: Final = "the operator"
 _CURSOR: Final = struct.Struct(">q16sq")
@@ -82,7 +82,7 @@ def suppressions_router(ports: OperatorPorts, asks: Asks) -> APIRouter:
     door = ports.suppressions
 
     @router.post(
-        PATH,
+        SUPPRESSIONS,
         summary="Suppress addresses",
         responses=_REFUSALS,
         openapi_extra=body_document("SuppressionsIn"),
@@ -104,7 +104,7 @@ def suppressions_router(ports: OperatorPorts, asks: Asks) -> APIRouter:
         added = await door.suppressions.add(addresses, scope, cause)
         return AddedOut(added, len(addresses) - added, wrong)
 
-    @router.get(PATH, summary="List suppressions", responses=_REFUSALS)
+    @router.get(SUPPRESSIONS, summary="List suppressions", responses=_REFUSALS)
     async def get_suppressions(
         asking: Annotated[Asking, who],
         wanted: Annotated[ScopeIn, scoped],
@@ -129,7 +129,9 @@ def _add_address_routes(router: APIRouter, door: SuppressionDoor, asks: Asks) ->
     who, scoped = Depends(asks), Depends(scope_in)
 
     # `path`: a local part may hold a slash.
-    @router.get(PATH + "/{email:path}", summary="Check an address", responses=_REFUSALS)
+    @router.get(
+        SUPPRESSIONS + "/{email:path}", summary="Check an address", responses=_REFUSALS
+    )
     async def get_suppression(
         email: Email,
         asking: Annotated[Asking, who],
@@ -141,7 +143,7 @@ def _add_address_routes(router: APIRouter, door: SuppressionDoor, asks: Asks) ->
         return CheckedOut(address.canonical, await view.of(address, of))
 
     @router.delete(
-        PATH + "/{email:path}", summary="End a suppression", responses=_REFUSALS
+        SUPPRESSIONS + "/{email:path}", summary="End a suppression", responses=_REFUSALS
     )
     async def delete_suppression(
         email: Email,

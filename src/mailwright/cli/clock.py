@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from mailwright.api.clock import CLOCK, SETTLE
+from mailwright.api.paths import CLOCK, SETTLE
 from mailwright.cli.operator import JsonOption, SettingsOption, ask_node
 from mailwright.config.problems import printable
 

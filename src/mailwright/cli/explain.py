@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mailwright.api.lanes import EXPLAIN
+from mailwright.api.paths import EXPLAIN
 from mailwright.cli.operator import JsonOption, SettingsOption, ask_node
 from mailwright.cli.queue_text import block_text, line_text
 from mailwright.config.problems import printable

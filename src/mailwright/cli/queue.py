@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from mailwright.api.operations import DELIVERIES, HOLDS, LINES, QUEUE
+from mailwright.api.paths import DELIVERIES, HOLDS, LINES, QUEUE
 from mailwright.api.queue_records import GroupBy
 from mailwright.cli.ends import end_of
 from mailwright.cli.operator import JsonOption, SettingsOption, ask_node

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from mailwright.api.stopping import RELEASE_ALL, STOP_ALL
+from mailwright.api.paths import RELEASE_ALL, STOP_ALL
 from mailwright.cli.ends import end_of
 from mailwright.cli.operator import JsonOption, SettingsOption, ask_node
 from mailwright.config.problems import printable

@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 import typer
 
+from mailwright.api.paths import SUPPRESSIONS
 from mailwright.api.suppression_records import ADDRESSES_MAX
-from mailwright.api.suppressions import PATH
 from mailwright.bounce.suppression import Reason
 from mailwright.cli.columns import Recipient, find_columns, parse_asked, recipients
 from mailwright.cli.ends import end_of
@@ -160,7 +160,7 @@ def remove(
     Exits with 1 when there is none.
     """
     params = whose.to_params()
-    path = f"{PATH}/{quote(address, safe='@')}"
+    path = f"{SUPPRESSIONS}/{quote(address, safe='@')}"
     found = reach.run_any(lambda door: door.ask("DELETE", path, params=params))
     if as_json:
         print(json.dumps(found))
@@ -183,7 +183,7 @@ def check(
 ) -> None:
     """Say what stops mail to an address, by whom and why; exits with 1 if nothing does."""
     params = _params(tenant=tenant)
-    path = f"{PATH}/{quote(address, safe='@')}"
+    path = f"{SUPPRESSIONS}/{quote(address, safe='@')}"
     found = reach.run_any(lambda door: door.ask("GET", path, params=params))
     if as_json:
         print(json.dumps(found))
@@ -210,7 +210,7 @@ def list_suppressions(
     """List suppressions of a tenant, the oldest first, by subject: no address is kept."""
     page = _params(reason=reason, after=after, limit=limit)
     params = {**whose.to_params(), **page}
-    found = reach.run_any(lambda door: door.ask("GET", PATH, params=params))
+    found = reach.run_any(lambda door: door.ask("GET", SUPPRESSIONS, params=params))
     if as_json:
         print(json.dumps(found))
         return
@@ -244,7 +244,7 @@ def _added(
         with bar("suppressing") as report:
             while some := list(islice(left, ADDRESSES_MAX)):
                 sent = {**body, "addresses": [each.email[:1024] for each in some]}
-                answer = await door.ask("POST", PATH, body=sent)
+                answer = await door.ask("POST", SUPPRESSIONS, body=sent)
                 found.added += answer["added"]
                 found.kept += answer["kept"]
                 found.invalid += [
