@@ -110,10 +110,11 @@ def whole_unit(acceptance: Acceptance, statements: QueueStatements) -> Unit:
     """
     recipients = (
         Step(
-            guard=_queue(
-                acceptance, statements, new, to_micros(acceptance.due_at(new))
+            guard=_may_queue(acceptance, statements, new),
+            then=(
+                _row_of(acceptance, new, to_micros(acceptance.due_at(new))),
+                *_queued(acceptance, new),
             ),
-            then=_queued(acceptance, new),
             otherwise=partial(_suppressed, acceptance, new),
         )
         for new in acceptance.deliveries
@@ -135,7 +136,13 @@ def part_units(
     remaining = iter(acceptance.deliveries)
     head: tuple[Step, ...] = (Step(then=_message_rows(acceptance, is_complete=False)),)
     while part := list(islice(remaining, UNIT_RECIPIENTS)):
-        steps = (Step(guard=_queue(acceptance, statements, new, NEVER)) for new in part)
+        steps = (
+            Step(
+                guard=_may_queue(acceptance, statements, new),
+                then=(_row_of(acceptance, new, NEVER),),
+            )
+            for new in part
+        )
         units.append((Unit((*head, *steps), grows=True), part))
         head = ()
     return units
@@ -170,10 +177,9 @@ def unconditional_rows(
     when the delivery is claimed. ``data`` is what the event ``received`` says.
     """
     (new,) = acceptance.deliveries
-    row = _delivery_row(acceptance, new, to_micros(acceptance.due_at(new)))
     return (
         *_message_rows(acceptance, is_complete=True),
-        INSERT_DELIVERY(**row),
+        _row_of(acceptance, new, to_micros(acceptance.due_at(new))),
         *_queued(acceptance, new, data),
     )
 
@@ -231,44 +237,48 @@ def _message_rows(acceptance: Acceptance, *, is_complete: bool) -> tuple[Bound, 
     )
 
 
-def _queue(
-    acceptance: Acceptance, statements: QueueStatements, new: NewDelivery, due_at: int
+def _may_queue(
+    acceptance: Acceptance, statements: QueueStatements, new: NewDelivery
 ) -> Bound:
-    return statements.queue_delivery(**_delivery_row(acceptance, new, due_at))
+    submission = acceptance.submission
+    return statements.may_queue(
+        subject=new.subject,
+        tenant=submission.tenant,
+        stream=submission.stream,
+        accepted_at=to_micros(submission.accepted_at),
+    )
 
 
-def _delivery_row(
-    acceptance: Acceptance, new: NewDelivery, due_at: int
-) -> dict[str, Value]:
+def _row_of(acceptance: Acceptance, new: NewDelivery, due_at: int) -> Bound:
     submission = acceptance.submission
     not_before = new.not_before
-    return {
-        "id": new.id,
-        "message": acceptance.message,
-        "line": new.line.id,
-        "band": DEFAULT_BAND,
-        "due_at": due_at,
-        "not_before": None if not_before is None else to_micros(not_before),
-        "expires_at": to_micros(acceptance.expires_at),
-        "state": int(State.QUEUED),
-        "attempt": 0,
-        "ambiguous": 0,
-        "lost": 0,
-        "epoch": None,
-        "source": None,
-        "tenant": submission.tenant,
-        "stream": submission.stream,
-        "recipient": new.recipient.address.canonical,
-        "subject": new.subject,
-        "notify": ",".join(sorted(new.recipient.notify)),
-        "orcpt": new.recipient.orcpt,
-        "accepted_at": to_micros(submission.accepted_at),
-        "selector": submission.selector,
-        "token_key": None,
-        "token_day": None,
-        "last_reply": None,
-        "is_delay_reported": 0,
-    }
+    return INSERT_DELIVERY(
+        id=new.id,
+        message=acceptance.message,
+        line=new.line.id,
+        band=DEFAULT_BAND,
+        due_at=due_at,
+        not_before=None if not_before is None else to_micros(not_before),
+        expires_at=to_micros(acceptance.expires_at),
+        state=int(State.QUEUED),
+        attempt=0,
+        ambiguous=0,
+        lost=0,
+        epoch=None,
+        source=None,
+        tenant=submission.tenant,
+        stream=submission.stream,
+        recipient=new.recipient.address.canonical,
+        subject=new.subject,
+        notify=",".join(sorted(new.recipient.notify)),
+        orcpt=new.recipient.orcpt,
+        accepted_at=to_micros(submission.accepted_at),
+        selector=submission.selector,
+        token_key=None,
+        token_day=None,
+        last_reply=None,
+        is_delay_reported=0,
+    )
 
 
 def _queued(
