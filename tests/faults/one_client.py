@@ -32,6 +32,8 @@ _MULTIPART = (
     b"--b\r\nContent-Type: text/plain\r\n\r\n%b\r\n"
     b"--b\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n"
 )
+_JSON_END = b'"}]}'
+_CREATED = "HTTP/1.1 201"
 _PIECE = 65_536
 
 
@@ -281,6 +283,25 @@ async def endless_fields(http: tuple[str, int], size: Size) -> str:
         return await peer.heard(b"HTTP/1.1")
 
 
+async def file_as_json(http: tuple[str, int], size: Size) -> str:
+    """A message of 16 MB whose file is base64 in JSON."""
+    head = b'{"from": "a@example.com", "to": ["big@%s"], "text": "x", "attachments": ['
+    head = head % DOMAIN.encode() + b'{"filename": "a.bin", "content": "'
+    pieces = 16 * _MB // 3 * 4 // _PIECE
+    length = len(head) + pieces * _PIECE + len(_JSON_END)
+    async with peer_at(http, listens=True) as peer:
+        await peer.send(
+            b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            % (API_KEY.encode(), length)
+        )
+        await peer.send(head)
+        for _ in range(pieces):
+            await peer.send(b"QUJD" * (_PIECE // 4))
+        await peer.send(_JSON_END)
+        return await peer.heard(b"HTTP/1.1")
+
+
 SMTP_ATTACKS = (
     Attack("blank lines, 32 MB", blank_lines, "552 5.3.4"),
     Attack("blank lines, 12 MB", blank_message, "250 2.0.0"),
@@ -297,6 +318,7 @@ SMTP_ATTACKS = (
     Attack("trickle", trickle, "250 2.0.0"),
 )
 HTTP_ATTACKS = (
+    Attack("file as JSON", file_as_json, _CREATED),
     Attack("endless request", endless_request, "HTTP/1.1 413", may_reset=True),
     Attack("endless fields", endless_fields, "HTTP/1.1 4", may_reset=True),
 )
@@ -318,7 +340,7 @@ async def _under(scene: Scene, attack: Attack, size: Size) -> tuple[Pulse, str]:
         try:
             end = await attack.run(door, size)
             while attack.is_end(end):
-                if end.startswith("250"):
+                if end.startswith(("250", _CREATED)):
                     # What the node makes of it belongs to it.
                     await scene.wait_taken("big")
                 if loop.time() >= until:

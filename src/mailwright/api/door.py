@@ -12,7 +12,12 @@ from mailwright.accounts.directory import Credential
 from mailwright.api.answers import JSON
 from mailwright.api.authorization import forbidden
 from mailwright.api.bodies import body_of
-from mailwright.api.drafts import Occasion, offer_of_json, offer_of_octets
+from mailwright.api.drafts import (
+    Occasion,
+    message_of_json,
+    offer_of_message,
+    offer_of_octets,
+)
 from mailwright.api.idempotency import (
     HEADER,
     REPLAYED_HEADER,
@@ -75,10 +80,16 @@ class MessageDoor:
             )
 
             def work() -> Submission:
+                # Once: nothing of a large body is kept beside what is made of it.
+                nonlocal body
+                octets, body = body, b""
                 if media_type == RFC822:
-                    offer = offer_of_octets(body, rcpt, mail_from, occasion)
+                    offer = offer_of_octets(octets, rcpt, mail_from, occasion)
                 else:
-                    offer = offer_of_json(body, occasion)
+                    given = message_of_json(octets)
+                    octets = b""
+                    offer = offer_of_message(given, occasion)
+                octets = b""
                 return self._admitted(offer, occasion)
 
             # An address costs as much as a kilobyte of text.

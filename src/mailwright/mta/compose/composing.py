@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from hashlib import blake2b
+from io import BytesIO
 from typing import Final, NamedTuple
 
 from mailwright.mta.compose.spec import (
@@ -219,10 +220,13 @@ def _quoted_printable(octets: bytes) -> bytes:
 def base64_lines(octets: bytes) -> bytes:
     """Return ``octets`` as base64 in lines of 76, each with CRLF (RFC 2045 §6.8)."""
     view = memoryview(octets)
-    return b"".join(
+    # A join would first have each line as an object of its own.
+    lines = BytesIO()
+    lines.writelines(
         binascii.b2a_base64(view[at : at + _BASE64_LINE], newline=False) + b"\r\n"
         for at in range(0, len(octets), _BASE64_LINE)
     )
+    return lines.getvalue()
 
 
 def _file_part(part: Attachment) -> _Part:

@@ -65,7 +65,7 @@ class Attachment:
 
     Attributes:
         content_type: ``type/subtype`` with parameters, neither multipart nor message.
-        content: as it is, not encoded.
+        content: as it is, not encoded; not needed beside ``encoded``.
         content_id: without angle brackets; a part with one is shown inline, where the
             HTML says ``cid:…``. ``""`` for an ordinary attachment.
         encoded: ``content`` as base64 lines, for who has many messages to make of it;

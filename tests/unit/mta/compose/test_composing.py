@@ -2,6 +2,7 @@
 
 import binascii
 import re
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes
@@ -12,7 +13,7 @@ import pytest
 
 from mailwright.address import parse_address
 from mailwright.message import fields, from_mailbox, split
-from mailwright.mta.compose.composing import compose
+from mailwright.mta.compose.composing import base64_lines, compose
 from mailwright.mta.compose.spec import (
     MAX_ATTACHMENTS,
     MAX_HEADERS,
@@ -158,6 +159,19 @@ def test_an_attachment_comes_in_base64_lines_of_76() -> None:
     assert {len(line) for line in lines[:-1]} == {76}
     assert binascii.a2b_base64("".join(lines)) == content
     assert part["Content-Disposition"] == 'attachment; filename="a.bin"'
+
+
+def test_a_large_attachment_is_encoded_without_another_copy() -> None:
+    content = bytes(range(256)) * 8_000
+    tracemalloc.start()
+    try:
+        lines = base64_lines(content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert binascii.a2b_base64(lines) == content
+    # The buffer grows by an eighth at a time.
+    assert peak < len(lines) * 1.3
 
 
 def test_an_inline_part_is_found_by_its_content_id() -> None:
