@@ -7,7 +7,6 @@ missing. What was handed in waits for :meth:`SteppedStore.turn`; a fuse makes th
 
 import asyncio
 import sqlite3
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count
@@ -22,7 +21,7 @@ from mailwright.store.ports import Done, UnitStore
 from mailwright.store.sqlite import DIALECT
 from mailwright.store.start import record_start
 from mailwright.store.statements import Bound, Row, Unit, UnitResult
-from mailwright.store.submitted import Stage, Submitted
+from mailwright.store.submitted import Submitted
 from mailwright.store.turns import Turns
 
 #: Is told of a unit and its rows when it is committed, before its owner hears.
@@ -109,7 +108,6 @@ class SteppedStore(UnitStore):
             turn_s=3600.0,
         )
         self._waiting: deque[tuple[Submitted, OnCommit]] = deque()
-        self._lock = threading.Condition()
         self._is_dead = False
 
     @property
@@ -133,7 +131,7 @@ class SteppedStore(UnitStore):
 
     @override
     def submit(self, unit: Unit, done: Done) -> Submitted:
-        submitted = Submitted(unit, done, self._lock)
+        submitted = Submitted(unit, done)
         if not self._is_dead:
             self._waiting.append((submitted, self.on_commit))
         return submitted
@@ -173,8 +171,7 @@ class SteppedStore(UnitStore):
         def take() -> Submitted | None:
             while self._waiting:
                 submitted, on_commit = self._waiting.popleft()
-                if submitted.stage is Stage.WAITING:
-                    submitted.stage = Stage.BEGUN
+                if submitted.begin():
                     taken.append((submitted, on_commit))
                     return submitted
             return None

@@ -1,42 +1,40 @@
 """A unit on its way through the writer, and what becomes of it."""
 
-import threading
-from enum import Enum
 from typing import TypeAlias
 
 from mailwright.store.ports import Done, StoreError
 from mailwright.store.statements import Unit, UnitResult
 
 
-class Stage(Enum):
-    """Where a submitted unit is."""
-
-    WAITING = 0  # may be withdrawn
-    BEGUN = 1  # will be answered
-    WITHDRAWN = 2  # will not be run or answered
-
-
 class Submitted:
     """A unit that was handed in (:class:`mailwright.store.ports.Pending`).
 
-    Attributes:
-        stage: changed only under the writer's lock.
+    Its owner on the event loop may withdraw it until the store thread has begun it.
+    There is one ticket for that, which only one of them can take: taking an item from a
+    list is one step for the interpreter, so that no unit needs a lock.
     """
 
-    __slots__ = ("_lock", "done", "stage", "unit")
+    __slots__ = ("_is_withdrawn", "_ticket", "done", "unit")
 
-    def __init__(self, unit: Unit, done: Done, lock: threading.Condition) -> None:
+    def __init__(self, unit: Unit, done: Done) -> None:
         self.unit = unit
         self.done = done
-        self.stage = Stage.WAITING
-        self._lock = lock
+        self._ticket = [None]
+        self._is_withdrawn = False
+
+    def begin(self) -> bool:
+        """Decide that it will be answered; false when it was withdrawn, or begun."""
+        try:
+            self._ticket.pop()
+        except IndexError:
+            return False
+        return True
 
     def withdraw(self) -> bool:
         """Take the unit back; false when it has begun (then its answer will come)."""
-        with self._lock:
-            if self.stage is Stage.WAITING:
-                self.stage = Stage.WITHDRAWN
-            return self.stage is Stage.WITHDRAWN
+        if not self._is_withdrawn:
+            self._is_withdrawn = self.begin()
+        return self._is_withdrawn
 
 
 #: Whom to tell, and what: the unit's rows, or why it was rolled back.

@@ -2,9 +2,11 @@
 
 Theory of operation. Units wait in two lines, interactive ones before bulk ones. A turn
 takes what waits until ``turn_ms`` of statements have run, commits once, and then wakes
-the event loop once with every answer of the turn. While a commit syncs, the next turn's
-units gather; a busy store rests for some milliseconds more
-(:mod:`mailwright.store.pace`), so the busier the node, the larger its turns.
+the event loop once with every answer of the turn. Handing a unit in takes no lock: the
+loop appends to a line, the thread takes from it, and only a thread that sleeps is woken.
+While a commit syncs, the next turn's units gather; a busy store rests for some
+milliseconds more (:mod:`mailwright.store.pace`), so the busier the node, the larger its
+turns.
 
 A disk that fails a write or a sync ends the store: nothing is accepted after it,
 because no one knows what such a disk still holds.
@@ -27,7 +29,7 @@ from mailwright.store.ballast import Ballast
 from mailwright.store.pace import TurnPace
 from mailwright.store.ports import Done, StoreError, StoreFailedError
 from mailwright.store.statements import Unit, Urgency
-from mailwright.store.submitted import Outcome, Stage, Submitted
+from mailwright.store.submitted import Outcome, Submitted
 from mailwright.store.turns import Turns
 
 _logger = logging.getLogger(__name__)
@@ -100,6 +102,7 @@ class Writer:
         self._bulk_patience = _BULK_PATIENCE_TURNS
         self._pace = TurnPace()
         self._is_closing = threading.Event()  # nobody rests any more
+        self._is_asleep = False  # the thread waits for units, or is about to
         self._closed: StoreError | None = None  # why nothing more is accepted
         self._loop: asyncio.AbstractEventLoop
         self._ended: asyncio.Future[None]
@@ -134,17 +137,20 @@ class Writer:
 
     def submit(self, unit: Unit, done: Done) -> Submitted:
         """Queue ``unit``; see :class:`mailwright.store.ports.UnitStore`."""
-        submitted = Submitted(unit, done, self._condition)
-        with self._condition:
-            if self._closed is None:
-                if unit.urgency is Urgency.INTERACTIVE:
-                    self._interactive.append(submitted)
-                else:
-                    self._bulk.append(submitted)
-                self._condition.notify()
+        submitted = Submitted(unit, done)
+        if self._closed is None:
+            if unit.urgency is Urgency.INTERACTIVE:
+                self._interactive.append(submitted)
+            else:
+                self._bulk.append(submitted)
+            if self._is_asleep:
+                with self._condition:
+                    self._condition.notify()
+            # Closed meanwhile: the thread may have looked through the line before.
+            if self._closed is None or not submitted.begin():
                 return submitted
-            submitted.stage = Stage.BEGUN
-        refusal: list[Outcome] = [(done, None, self._closed)]
+        with self._condition:  # so that on_failed is called first
+            refusal: list[Outcome] = [(done, None, self._closed)]
         self._loop.call_soon(self._answer, refusal)
         return submitted
 
@@ -225,27 +231,28 @@ class Writer:
 
     def _wait(self) -> bool:
         """Wait for units; false when there are none and there will be none."""
-        with self._condition:
-            while not self._interactive and not self._bulk:
-                if self._closed is not None:
-                    return False
-                self._condition.wait()
+        if self._interactive or self._bulk:
             return True
+        with self._condition:
+            # Said before the lines are looked at again: who appends looks at it after.
+            self._is_asleep = True
+            while not self._interactive and not self._bulk and self._closed is None:
+                self._condition.wait()
+            self._is_asleep = False
+            return bool(self._interactive or self._bulk)
 
     def _take(self) -> Submitted | None:
         """Begin the next unit, if one waits."""
-        with self._condition:
-            while True:
-                if self._interactive and (self._bulk_patience or not self._bulk):
-                    submitted = self._interactive.popleft()
-                elif self._bulk:
-                    submitted = self._bulk.popleft()
-                    self._bulk_patience = _BULK_PATIENCE_TURNS
-                else:
-                    return None
-                if submitted.stage is Stage.WAITING:
-                    submitted.stage = Stage.BEGUN
-                    return submitted
+        while True:
+            if self._interactive and (self._bulk_patience or not self._bulk):
+                submitted = self._interactive.popleft()
+            elif self._bulk:
+                submitted = self._bulk.popleft()
+                self._bulk_patience = _BULK_PATIENCE_TURNS
+            else:
+                return None
+            if submitted.begin():
+                return submitted
 
     def _turn(self) -> None:
         """Run what waits, commit, answer; then checkpoint if it is time."""
@@ -299,14 +306,7 @@ class Writer:
         self._refuse_waiting(error)
 
     def _refuse_waiting(self, error: StoreError) -> None:
-        with self._condition:
-            waiting = [
-                submitted
-                for submitted in (*self._interactive, *self._bulk)
-                if submitted.stage is Stage.WAITING
-            ]
-            for submitted in waiting:
-                submitted.stage = Stage.BEGUN
-            self._interactive.clear()
-            self._bulk.clear()
-        self._call(self._answer, [(one.done, None, error) for one in waiting])
+        refused: list[Outcome] = []
+        while (submitted := self._take()) is not None:
+            refused.append((submitted.done, None, error))
+        self._call(self._answer, refused)

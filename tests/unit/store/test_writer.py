@@ -1,13 +1,16 @@
 import asyncio
 import logging
 import sqlite3
+import threading
+from collections import deque
 from pathlib import Path
 
 import pytest
 
 from mailwright.store.ports import StoreConflictError, StoreError
 from mailwright.store.statements import Step, Unit, Urgency, unit
-from unit.store.rig import ADD, CHANGE, NAMES, Rig, drive, note, running
+from mailwright.store.submitted import Submitted
+from unit.store.rig import ADD, CHANGE, DEADLINE_S, NAMES, Rig, drive, note, running
 
 
 def test_units_that_wait_share_a_commit(tmp_path: Path) -> None:
@@ -180,6 +183,48 @@ def test_a_unit_can_be_withdrawn_until_it_has_begun(tmp_path: Path) -> None:
             assert begun.heard.is_set()
             assert not waiting.heard.is_set()
             assert rig.rows("SELECT name FROM notes") == [("b",)]
+
+    drive(main())
+
+
+class StaleLine(deque[Submitted]):
+    """A line that is filled just after the thread has found it empty."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks = looks  # which look finds what is not true any more
+        self.looked = threading.Event()
+        self.filled = threading.Event()
+
+    def append(self, submitted: Submitted) -> None:
+        super().append(submitted)
+        self.filled.set()
+
+    def __bool__(self) -> bool:
+        is_filled = len(self) > 0
+        if threading.current_thread().name == "store" and not is_filled:
+            self.looks -= 1
+            if self.looks == 0:
+                self.looked.set()
+                assert self.filled.wait(DEADLINE_S)
+        return is_filled
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3, 4])
+def test_a_thread_that_falls_asleep_misses_no_unit(tmp_path: Path, looks: int) -> None:
+    async def main() -> None:
+        async with running(Rig(tmp_path / "db")) as rig:
+            await rig.hold()
+            line = rig.writer._interactive = StaleLine(looks)
+            rig.gate.opened.set()
+            # The turn's end is the first look; further units make for further looks.
+            while not line.looked.is_set():
+                await asyncio.to_thread(line.looked.wait, 0.05)
+                if not line.looked.is_set():
+                    deque.append(line, Submitted(unit(), lambda _result, _error: None))
+                    with rig.writer._condition:
+                        rig.writer._condition.notify()
+            await rig.submit(unit(NAMES())).heard.wait()
 
     drive(main())
 

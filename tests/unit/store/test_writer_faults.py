@@ -168,6 +168,31 @@ def test_a_commit_that_finds_no_room_is_tried_for_each_unit(tmp_path: Path) -> N
     drive(main())
 
 
+def test_what_is_handed_in_while_the_disk_fails_is_answered_once(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        rig, made = faulty_rig(tmp_path / "db")
+        async with running(rig):
+            handed_in = [rig.submit(note("first"))]
+            await handed_in[0].heard.wait()
+            made[0].fault = ("COMMIT", sqlite3.SQLITE_IOERR_FSYNC)
+            while not rig.failures:
+                handed_in.append(rig.submit(note(f"n{len(handed_in)}")))
+                await asyncio.sleep(0)
+            handed_in.append(rig.submit(note("last")))
+            for answer in handed_in:
+                await answer.heard.wait()
+        assert len(rig.answers) == len(handed_in)
+        assert {type(each.error) for each in handed_in[1:]} <= {
+            type(None),
+            StoreFailedError,
+        }
+        assert type(handed_in[-1].error) is StoreFailedError
+
+    drive(main())
+
+
 def test_a_disk_that_fails_while_units_are_isolated_is_final(tmp_path: Path) -> None:
     async def main() -> None:
         rig, made = faulty_rig(tmp_path / "db")
