@@ -27,6 +27,8 @@ DEAD_SITES = 2 * CONNECTIONS
 REPLY_S = 0.15
 #: Letters to it, all at once: enough for every connection that a site gets.
 LETTERS: Final = 100
+#: To find that only an eighth of the connections is left takes fewer.
+LETTERS_OF_CONTROL: Final = 2 * CONNECTIONS
 #: Rounds of which the best counts.
 TRIES: Final = 3
 #: A round that takes longer is stuck.
@@ -52,8 +54,9 @@ def dead(number: int) -> SandboxDomain:
 class Round:
     """A run of letters to the provider that is well."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, letters: int) -> None:
         self.name = name
+        self.letters = letters
         self.began_at = 0.0
         self.times_s: list[float] = []
         self.took_s = 0.0
@@ -64,11 +67,11 @@ class Round:
 
     @property
     def per_s(self) -> float:
-        return LETTERS / self.took_s
+        return self.letters / self.took_s
 
     async def run(self, address: tuple[str, int], net: Internet) -> None:
         """Submit the letters and wait until all have arrived."""
-        names = [f"{self.name}{number}@{WELL}" for number in range(LETTERS)]
+        names = [f"{self.name}{number}@{WELL}" for number in range(self.letters)]
         letters = [Letter(name, (name,)) for name in names]
         self.began_at = time.monotonic()
         async with asyncio.timeout(ROUND_S), asyncio.TaskGroup() as tasks:
@@ -78,7 +81,7 @@ class Round:
 
     async def _watch(self, net: Internet) -> None:
         seen = net.inbox.totals.copies
-        goal = seen + LETTERS
+        goal = seen + self.letters
         while seen < goal:
             await net.inbox.wait_copies(seen + 1)
             now, new = time.monotonic(), net.inbox.totals.copies - seen
@@ -103,16 +106,22 @@ def held(net: Internet) -> int:
     return sum(tally.open for name, tally in net.tallies.items() if "rambler" in name)
 
 
-async def best(node: NodeProcess, net: Internet, name: str, tries: int) -> Round:
+async def best(
+    node: NodeProcess, net: Internet, name: str, tries: int, letters: int
+) -> Round:
     """Return the fastest of so many rounds."""
-    done = [Round(f"{name}{number}-") for number in range(tries)]
+    done = [Round(f"{name}{number}-", letters) for number in range(tries)]
     for each in done:
         await each.run(node.smtp, net)
     return min(done, key=lambda each: each.took_s)
 
 
 async def rounds(
-    folder: Path, *, command: Sequence[str] = SERVE, tries: int = TRIES
+    folder: Path,
+    *,
+    command: Sequence[str] = SERVE,
+    tries: int = TRIES,
+    letters: int = LETTERS,
 ) -> tuple[Round, Round]:
     """Return the best round without the dead provider's mail, and beside it.
 
@@ -131,12 +140,12 @@ async def rounds(
         )
         async with NodeProcess(settings, command) as node:
             # The first one finds the host and lets the connections grow.
-            await Round("warm").run(node.smtp, net)
-            alone = await best(node, net, "alone", tries)
+            await Round("warm", letters).run(node.smtp, net)
+            alone = await best(node, net, "alone", tries, letters)
             await hold_connections(node.smtp, net)
             # Who says nothing for some seconds is not counted for others from then on.
-            await Round("again").run(node.smtp, net)
-            beside = await best(node, net, "beside", tries)
+            await Round("again", letters).run(node.smtp, net)
+            beside = await best(node, net, "beside", tries, letters)
             assert held(net) == DEAD_MAX, "it never let go, and never got more"
     return alone, beside
 
@@ -167,4 +176,7 @@ def test_a_dead_provider_costs_the_other_neither_rate_nor_time(
 
 def test_a_node_that_counts_who_is_silent_is_found_out(tmp_path: Path) -> None:
     patient = (str(Path(__file__).with_name("patient_node.py")),)
-    assert not is_well(*asyncio.run(rounds(tmp_path, command=patient, tries=1)))
+    found = asyncio.run(
+        rounds(tmp_path, command=patient, tries=1, letters=LETTERS_OF_CONTROL)
+    )
+    assert not is_well(*found)
