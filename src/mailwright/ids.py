@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NewType
 
 TenantId = NewType("TenantId", int)
@@ -62,7 +63,12 @@ def format_public(kind: Kind, accepted_at: datetime, number: int) -> str:
 
 def public_prefix(kind: Kind, accepted_at: datetime) -> str:
     """Return what the public ids of a kind and a day begin with."""
-    return f"{kind}_{accepted_at.astimezone(UTC):%Y%m%d}_"
+    return _prefix_of(kind, accepted_at.astimezone(UTC).date())
+
+
+@lru_cache(maxsize=64)
+def _prefix_of(kind: Kind, day: date) -> str:
+    return f"{kind}_{day:%Y%m%d}_"
 
 
 def public_digits(number: int) -> str:
