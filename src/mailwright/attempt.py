@@ -1,12 +1,16 @@
 """What a delivery session is handed, and what it gives back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
+from typing import Final
 
 from mailwright.ids import DeliveryId, MessageId, SendingDomainId
 from mailwright.merge import Merge
 from mailwright.reply import Reply
+
+#: There are no more copies of a body above this than must be.
+LARGE_OCTETS: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,16 @@ class Parcel:
     envid: str = ""
     merge: Merge | None = None
 
+    @property
+    def without_large_body(self) -> "Parcel":
+        """The same without a body that is too large to be held for longer than needed.
+
+        No report returns such a body, so this asks for the header alone.
+        """
+        if len(self.body) <= LARGE_OCTETS:
+            return self
+        return replace(self, body=b"", ret="HDRS" if self.ret else "")
+
 
 class End(Enum):
     """How an attempt ended."""
@@ -51,6 +65,7 @@ class End(Enum):
     NOT_OFFERED = "not offered"  # no content went out; the attempt does not count
     UNSIGNABLE = "unsignable"  # must be signed and cannot be: waits; does not count
     UNRENDERED = "unrendered"  # cannot be made for this recipient: never goes out
+    ORPHANED = "orphaned"  # may have arrived; the process that carried it died
 
 
 @dataclass(frozen=True, slots=True)

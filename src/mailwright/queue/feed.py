@@ -72,7 +72,8 @@ class LaneFeed:
         for claimed, content, permit in taken:
             parcel = parcel_of(claimed, content)
             octets = content.octets
-            self._taken[claimed.id] = _Taken(claimed, parcel, octets, permit, now)
+            light = parcel.without_large_body
+            self._taken[claimed.id] = _Taken(claimed, light, octets, permit, now)
             parcels.append(parcel)
         return parcels
 

@@ -160,7 +160,8 @@ class Move:
         state: where it goes; ``QUEUED`` is back to its line.
         due_at: when it is due again, for ``QUEUED``.
         counts: whether the attempt counts.
-        lost: whether it may have arrived without our knowing.
+        may_have_arrived: without our knowing.
+        lost: so, because a connection was lost between dot and reply.
         category: of the reply.
     """
 
@@ -168,6 +169,7 @@ class Move:
     category: str = ""
     due_at: datetime | None = None
     counts: bool = True
+    may_have_arrived: bool = False
     lost: bool = False
 
 
@@ -194,11 +196,14 @@ def move_of(
         return Move(State.QUEUED, due_at=due, counts=False)
     if attempt.end is End.UNRENDERED:
         return Move(State.BOUNCED, UNRENDERED)
-    if attempt.end is End.AMBIGUOUS:
-        if claimed.lost + 1 >= MAX_LOST:
-            return Move(State.EXPIRED, "network", lost=True)
+    if attempt.end in {End.AMBIGUOUS, End.ORPHANED}:
+        # The latter has nothing to do with the receiver: like what a dead start left
+        # behind, it is tried until it expires.
+        is_lost = attempt.end is End.AMBIGUOUS
+        if is_lost and claimed.lost + 1 >= MAX_LOST:
+            return Move(State.EXPIRED, "network", may_have_arrived=True, lost=True)
         due = min(now + ambiguous_retry, claimed.expires_at)
-        return Move(State.QUEUED, "network", due, lost=True)
+        return Move(State.QUEUED, "network", due, may_have_arrived=True, lost=is_lost)
     match verdict.outcome:
         case Outcome.DELIVERED:
             return Move(State.DELIVERED)
@@ -249,6 +254,7 @@ def unit_of(
             **mine,
             due=due,
             uncounted=int(not move.counts),
+            may_have_arrived=int(move.may_have_arrived),
             was_lost=int(move.lost),
             said=_last_reply(attempt, now),
             reported=int(report is not None),
@@ -321,7 +327,7 @@ def _data(
         data["category"] = move.category
     if move.due_at is not None:
         data["due_at"] = move.due_at.isoformat(timespec="milliseconds")
-    if move.lost or claimed.ambiguous:
+    if move.may_have_arrived or claimed.ambiguous:
         data["possible_duplicate"] = True
     return data
 
@@ -350,7 +356,7 @@ def _finished(
         subject=claimed.subject,
         state=int(move.state),
         attempt=claimed.attempt,
-        ambiguous=claimed.ambiguous + move.lost,
+        ambiguous=claimed.ambiguous + move.may_have_arrived,
         source=source,
         accepted_at=to_micros(claimed.accepted_at),
         finished_at=to_micros(now),

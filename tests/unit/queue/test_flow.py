@@ -28,6 +28,7 @@ from fakes.queueing import (
 from fakes.running_queue import running, until
 from mailwright.attempt import End
 from mailwright.bounce.tables import suppressions
+from mailwright.clock import from_micros
 from mailwright.queue.delivery import State
 from mailwright.queue.tables import deliveries, messages
 from mailwright.reply import Phase, Reply, local_reply
@@ -201,6 +202,87 @@ def test_a_connection_lost_after_the_dot_once_is_a_possible_duplicate(
             ]
             assert len(finals) == 2
             assert all(data["possible_duplicate"] for data in finals)
+
+    asyncio.run(scenario())
+
+
+def test_what_dead_processes_carried_is_tried_from_the_same_source_until_it_arrives(
+    tmp_path: Path,
+) -> None:
+    tries: Counter[str] = Counter()
+
+    def script(parcel, source):
+        tries[parcel.recipient] += 1
+        died = local_reply(421, "4.3.0", "the process ended", Phase.DOT)
+        if parcel.recipient.startswith("lost"):  # the control
+            return End.AMBIGUOUS, died
+        if tries[parcel.recipient] <= 4:
+            return End.ORPHANED, died
+        return End.REPLIED, OK
+
+    async def scenario() -> None:
+        courier = ScriptedCourier(script)
+        directory = make_directory(SOURCE, OTHER_SOURCE)
+        rest = timedelta(milliseconds=20)
+        async with open_queue(
+            tmp_path, courier=courier, directory=directory, ambiguous_retry=rest
+        ) as queue:
+            recipients = [f"{who}{n}@x.example" for who in ("a", "lost") for n in "123"]
+
+            async def body() -> None:
+                await queue.intake.accept(make_submission(*recipients))
+                states = await settled(queue, len(recipients))
+                assert states == {
+                    each: State.EXPIRED if each.startswith("lost") else State.DELIVERED
+                    for each in recipients
+                }
+
+            await running(queue, body)
+            events = [(kind, json.loads(data)) for kind, data in await queue.events()]
+            deferred = [data for kind, data in events if kind == "deferred"]
+            delivered = [data for kind, data in events if kind == "delivered"]
+            expired = [data for kind, data in events if kind == "expired"]
+            assert (len(deferred), len(delivered), len(expired)) == (4 * 3 + 3, 3, 3)
+            assert all(
+                each["possible_duplicate"] for _, each in events if "code" in each
+            )
+            assert {each["attempt"] for each in delivered} == {5}
+            assert {each["attempt"] for each in expired} == {2}
+            for recipient in recipients[:3]:
+                assert len(courier.sources[recipient]) == 5
+                assert len(set(courier.sources[recipient])) == 1
+                assert len(courier.octets[recipient]) == 1
+
+    asyncio.run(scenario())
+
+
+def test_what_a_dead_process_carried_is_due_when_the_rest_is_over(
+    tmp_path: Path,
+) -> None:
+    died = local_reply(421, "4.3.0", "the process ended", Phase.DOT)
+
+    async def scenario() -> None:
+        courier = ScriptedCourier(lambda _parcel, _source: (End.ORPHANED, died))
+        rest = timedelta(hours=1)
+        async with open_queue(tmp_path, courier=courier, ambiguous_retry=rest) as queue:
+
+            async def body() -> None:
+                began_at = datetime.now(UTC)
+                await queue.intake.accept(make_submission("a@x.example"))
+
+                async def is_back() -> bool:
+                    return any(kind == "deferred" for kind, _ in await queue.events())
+
+                await until(is_back)
+                [values] = await rows_of(queue.store, deliveries)
+                row = dict(zip(deliveries.c.keys(), values, strict=True))
+                assert State(row["state"]) is State.QUEUED
+                assert (row["attempt"], row["ambiguous"], row["lost"]) == (1, 1, 0)
+                due_at = from_micros(row["due_at"])
+                assert began_at + rest <= due_at <= datetime.now(UTC) + rest
+
+            await running(queue, body)
+            assert queue.courier.carried == {"a@x.example": 1}
 
     asyncio.run(scenario())
 

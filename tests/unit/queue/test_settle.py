@@ -17,7 +17,7 @@ from mailwright.ids import (
 )
 from mailwright.queue.delivery import FINAL, MOVES, SILENT, State
 from mailwright.queue.line import Line
-from mailwright.queue.settle import Claimed, Move, move_of
+from mailwright.queue.settle import MAX_LOST, Claimed, Move, move_of
 from mailwright.reply import Phase, Reply
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -127,6 +127,41 @@ def test_a_connection_lost_after_the_dot_twice_ends_the_delivery() -> None:
 def test_crashes_never_bring_that_end_nearer() -> None:
     found = move(End.AMBIGUOUS, ambiguous=7)
     assert (found.state, found.lost) == (State.QUEUED, True)
+
+
+def test_what_a_dead_process_left_is_tried_again_later_and_marked() -> None:
+    found = move(End.ORPHANED)
+    assert found.state is State.QUEUED
+    assert found.due_at == NOW + timedelta(minutes=15)
+    assert (found.counts, found.may_have_arrived, found.lost) == (True, True, False)
+    soon = NOW + timedelta(seconds=1)
+    assert move(End.ORPHANED, expires_at=soon).due_at == soon
+
+
+def test_dead_processes_never_end_a_delivery() -> None:
+    before = {"ambiguous": 9, "lost": MAX_LOST - 1}
+    found = move(End.ORPHANED, **before)
+    assert (found.state, found.lost) == (State.QUEUED, False)
+    # Control: a lost connection does.
+    assert move(End.AMBIGUOUS, **before).state is State.EXPIRED
+
+
+@pytest.mark.parametrize(
+    ("end", "may_have_arrived"),
+    [
+        (End.REPLIED, False),
+        (End.NOT_OFFERED, False),
+        (End.UNSIGNABLE, False),
+        (End.UNRENDERED, False),
+        (End.AMBIGUOUS, True),
+        (End.ORPHANED, True),
+    ],
+)
+def test_only_what_nobody_answered_may_have_arrived(
+    end: End, *, may_have_arrived: bool
+) -> None:
+    assert move(end).may_have_arrived is may_have_arrived
+    assert move(end, lost=MAX_LOST - 1).may_have_arrived is may_have_arrived
 
 
 def test_every_move_of_an_attempt_is_in_the_table() -> None:
