@@ -104,9 +104,13 @@ async def scene_of(
     *,
     command: Sequence[str] = SERVE,
     more: str = "",
+    delivery: str = "",
     routes: Sequence[Hop] = (),
 ) -> AsyncIterator[Scene]:
-    """Run a node in a folder of its own; ``more`` are tables of its settings."""
+    """Run a node in a folder of its own; ``more`` are tables of its settings.
+
+    ``delivery`` are lines of the table of that name.
+    """
     place = folder / name
     place.mkdir()
     async with Internet(
@@ -117,12 +121,14 @@ async def scene_of(
             nameserver=net.nameserver,
             smtp_port=net.smtp_port,
             more=more,
+            delivery=delivery,
             routes=routes,
         )
         async with NodeProcess(settings, command) as node:
             scene = Scene(place, net, node)
-            # The first ones load what is loaded once.
+            # The first ones load what is loaded once, on their way out too.
             for _ in range(5):
                 await scene.submit()
             assert not scene.refused, scene.refused
+            assert not await scene.lost()
             yield scene

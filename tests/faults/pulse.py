@@ -7,13 +7,15 @@ event loop (:mod:`bare_door`): what the machine adds is known, and is not the do
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _HERE = Path(__file__).parent
 _START_S = 240.0
+_LOOK_S = 0.004
 #: What a door may take for an answer while others are attacked by one connection.
 MOST_DELAY_S = 0.050
 MOST_MEMORY = 64 << 20
@@ -26,7 +28,7 @@ class Pulse:
     Attributes:
         delays: seconds of each answer of the door.
         bare: of the bare loop, at the same moments.
-        memory: octets that the process grew by, at its worst.
+        memory: octets that the process and its children grew by, at their worst.
     """
 
     delays: Sequence[float] = ()
@@ -68,9 +70,48 @@ def _status(pid: int, name: str) -> int:
     raise AssertionError(f"no {name} of process {pid}")
 
 
+def _tree(pid: int) -> list[int]:
+    """Return ``pid`` and all that it and its children have started."""
+    found = [pid]
+    for parent in found:
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += map(int, task.read_text().split())
+    return found
+
+
 def _forget_peak(pid: int) -> None:
     """Let the kernel measure the peak of the memory anew from now on (proc(5))."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+@contextmanager
+def _memory_of(pid: int, pulse: Pulse) -> Iterator[None]:
+    """Measure by how much ``pid`` and its children grow: each alone, and together.
+
+    The kernel keeps the peak of each. That of all together is looked for often.
+    """
+    base = {}
+    for each in _tree(pid):
+        _forget_peak(each)
+        base[each] = _status(each, "VmRSS")
+    whole = sum(base.values())
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK_S):
+            with suppress(OSError, AssertionError):  # one of them has just ended
+                now = sum(_status(each, "VmRSS") for each in _tree(pid))
+                pulse.memory = max(pulse.memory, now - whole)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+    for each in _tree(pid):
+        pulse.memory = max(pulse.memory, _status(each, "VmHWM") - base.get(each, 0))
 
 
 @asynccontextmanager
@@ -84,10 +125,8 @@ async def pulse_of(address: tuple[str, int], pid: int) -> AsyncIterator[Pulse]:
         taker = await _start(str(_HERE / "pulse_taker.py"), *doors)
         try:
             await _line_of(taker)
-            _forget_peak(pid)
-            base = _status(pid, "VmRSS")
-            yield pulse
-            pulse.memory = _status(pid, "VmHWM") - base
+            with _memory_of(pid, pulse):
+                yield pulse
             said, _ = await asyncio.wait_for(taker.communicate(b""), _START_S)
             pulse.delays, pulse.bare = json.loads(said)
         finally:

@@ -32,6 +32,8 @@ from faults.outcomes import (
 from faults.pulse import Pulse, pulse_of
 
 _CONTROL = (str(Path(__file__).with_name("credulous_node.py")),)
+#: What is wrong with the control is in its own process.
+_CONTROL_DELIVERY = "session_processes = 0"
 _RCPT = re.compile(rb"RCPT TO:<([^>]*)>")
 _USUAL = {
     b"EHLO": b"250-mx\r\n250-PIPELINING\r\n250 8BITMIME\r\n",
@@ -303,7 +305,12 @@ async def _play(
     async with (
         receivers_of({key: manner for key, (manner, _) in manners.items()}) as made,
         scene_of(
-            folder, name, command=command, more=TIMEOUTS, routes=made.hops
+            folder,
+            name,
+            command=command,
+            more=TIMEOUTS,
+            delivery="" if command == SERVE else _CONTROL_DELIVERY,
+            routes=made.hops,
         ) as scene,
     ):
         table = {f"{key}.example": expected for key, (_, expected) in manners.items()}

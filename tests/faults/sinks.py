@@ -29,6 +29,8 @@ from faults.outcomes import (
 )
 
 _CONTROL = (str(Path(__file__).with_name("credulous_node.py")),)
+#: What is wrong with the control is in its own process.
+_CONTROL_DELIVERY = "session_processes = 0"
 _PROGRAM = "/usr/sbin/smtp-sink"
 _RCPT = re.compile(r"^X-Rcpt-Args: <([^>]*)>", re.MULTILINE)
 
@@ -162,7 +164,12 @@ async def _play(
             (dumps / domain).mkdir()
             port = await stack.enter_async_context(sink(dumps / domain, options))
             hops.append(Hop(f"{domain}.example", f"127.0.0.1:{port}", "commands"))
-        settings = write_node(place, routes=hops, more=TIMEOUTS)
+        settings = write_node(
+            place,
+            routes=hops,
+            more=TIMEOUTS,
+            delivery="" if command == SERVE else _CONTROL_DELIVERY,
+        )
         table = {
             f"{domain}.example": expected for domain, (_, expected) in sinks.items()
         }

@@ -47,7 +47,7 @@ async def control(folder: Path) -> Tally:
         Judges(folder / "judges", published(), DOMAIN) as judges,
         # What is wrong with it is in the node's own process.
         bench(
-            folder / "node", command=CONTROL, delivery="signing_processes = 0"
+            folder / "node", command=CONTROL, delivery="session_processes = 0"
         ) as running,
     ):
         tally = Tally()
