@@ -52,6 +52,7 @@ class ScriptedReceiver:
         commands: lines of all connections, in order, without CRLF.
         contents: un-stuffed contents that were read to their dot.
         peers: source address of each connection.
+        over: connections that have ended.
         reached: is set when the step of that name is reached.
     """
 
@@ -60,6 +61,7 @@ class ScriptedReceiver:
         self.commands: list[bytes] = []
         self.contents: list[bytes] = []
         self.peers: list[str] = []
+        self.over = 0
         self.reached: dict[str, asyncio.Event] = {}
         self._behaviours = behaviours or (Behaviour(),)
         self._host = host
@@ -94,6 +96,7 @@ class ScriptedReceiver:
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
+            self.over += 1
             writer.close()
 
     async def _converse(

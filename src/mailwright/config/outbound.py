@@ -157,10 +157,11 @@ class DeliverySettings(Section):
         live=True,
         ge=_MINUTE,
     )
-    signing_processes: Count = setting(
+    session_processes: Count = setting(
         1,
-        text="Processes that render and sign, beside the node's own; each takes some "
-        "40 MB. 0: threads of the node do it, at half the speed.",
+        text="Processes that lead the sessions with receivers, and render and sign what "
+        "they send, beside the node's own; each takes some 50 MB. 0: the node does it "
+        "itself, at half the speed.",
         example=1,
         unit="processes",
         ge=0,

@@ -25,7 +25,6 @@ from mailwright.config.node import NodeSettings
 from mailwright.config.problems import SettingsError
 from mailwright.config.reload import changes
 from mailwright.daemon.checking import Checking
-from mailwright.daemon.large_blocks import give_back_large_blocks
 from mailwright.daemon.log import set_level
 from mailwright.daemon.maintenance import Maintenance
 from mailwright.daemon.regaining import Regaining
@@ -33,6 +32,7 @@ from mailwright.daemon.state import DATABASE_NAME, open_state
 from mailwright.daemon.systemd import Notifier, Watchdog
 from mailwright.daemon.wiring import Node, apply, wire
 from mailwright.events.latest import last_event_at
+from mailwright.large_blocks import give_back_large_blocks
 from mailwright.queue.recovery import (
     bring_back,
     discard_incomplete,
@@ -168,7 +168,7 @@ async def run_node(
     )
     async with asyncio.TaskGroup() as tasks:
         services = [
-            tasks.create_task(node.out.workers.run(), name="workers"),
+            tasks.create_task(node.out.sessions.run(), name="sessions"),
             tasks.create_task(node.out.scheduler.run(), name="scheduler"),
             tasks.create_task(node.doors.api.run(), name="api"),
             tasks.create_task(maintenance.run(), name="maintenance"),
@@ -237,7 +237,7 @@ async def _stop(node: Node, maintenance: Maintenance) -> None:
         logger.warning("some deliveries were cut short; they are tried again")
     else:
         await _keep_limits(node)
-    node.out.workers.stop()
+    node.out.sessions.stop()
     if node.event_file is not None:
         await node.event_file.stop(within_s=EVENT_FILE_ENDS_S)
 

@@ -25,12 +25,13 @@ from mailwright.mta.ourselves import Ourselves
 from mailwright.mta.preparing import Preparer
 from mailwright.mta.renderers import Renderers
 from mailwright.mta.routing import Router
+from mailwright.mta.sessions.local import LocalSessions
+from mailwright.mta.sessions.pool import SessionProcesses
+from mailwright.mta.sessions.session import Sessions
+from mailwright.mta.sessions.threads import ThreadWorkers
 from mailwright.mta.submission.budget import ByteBudget
 from mailwright.mta.tls import load_contexts
 from mailwright.mta.tls_memory import StoredTlsFailures
-from mailwright.mta.workers.pool import ProcessWorkers
-from mailwright.mta.workers.ready import Workers
-from mailwright.mta.workers.threads import ThreadWorkers
 from mailwright.queue.book import LineBook
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
@@ -64,7 +65,7 @@ class Outgoing:
 
     scheduler: Scheduler
     courier: Courier
-    workers: Workers
+    sessions: Sessions
     settlement: Settlement
     contents: Contents
     dialer: Dialer
@@ -80,14 +81,18 @@ class Outgoing:
     webhooks: Webhooks
 
 
-def _workers(settings: NodeSettings, keys: KeyRing) -> Workers:
-    """Return what renders and signs."""
-    if settings.delivery.signing_processes:
-        beside = ThreadWorkers(Preparer(keys), SIGNING_THREADS)
-        return ProcessWorkers(keys, settings.delivery.signing_processes, beside)
+def _sessions(settings: NodeSettings, keys: KeyRing, clock: Clock) -> Sessions:
+    """Return what leads sessions.
+
+    Raises:
+        OSError, ssl.SSLError: the authorities of certificates cannot be read.
+    """
+    if settings.delivery.session_processes:
+        return SessionProcesses(keys, settings.delivery.session_processes)
     renderers = Renderers(SIGNING_THREADS)
     preparer = Preparer(keys, renderers)
-    return ThreadWorkers(preparer, SIGNING_THREADS, on_end=renderers.close)
+    workers = ThreadWorkers(preparer, SIGNING_THREADS, on_end=renderers.close)
+    return LocalSessions(workers, load_contexts(), clock, on_stop=workers.stop)
 
 
 def _webhooks(state: State, clock: Clock, resolver: Resolver) -> Webhooks:
@@ -121,9 +126,10 @@ def outgoing(
     store, live = state.store, state.settings
     delivery = settings.delivery
     tls_memory = StoredTlsFailures(store)
+    sessions = _sessions(settings, live.keys, clock)
     dialer = Dialer(
         resolver,
-        load_contexts(),
+        sessions,
         tls_memory,
         clock,
         allowed_networks=lambda: live.directory().allowed_networks,
@@ -131,8 +137,7 @@ def outgoing(
         settings=dial_settings(settings),
     )
     holds = Holds()
-    workers = _workers(settings, live.keys)
-    courier = Courier(dialer, workers, clock, holds.stops_everything)
+    courier = Courier(dialer, clock, holds.stops_everything)
     profiles = load_profiles(retry_ladder(settings))
     profiles.override(live.directory().provider_changes)
     shared = SharedLimits(lambda: live.directory().throttles)
@@ -232,7 +237,7 @@ def outgoing(
     return Outgoing(
         scheduler,
         courier,
-        workers,
+        sessions,
         settlement,
         contents,
         dialer,

@@ -1,4 +1,4 @@
-"""From a site to a greeted connection, or to the reply that says why there is none.
+"""From a site to a session with one of its hosts, or to the reply that says why not.
 
 Hosts are tried in the order of their preference, equal ones in random order (RFC 5321
 §5.1); an address that is not globally routable is refused before anything is sent to it
@@ -8,8 +8,6 @@ the host is tried once more in clear.
 """
 
 import asyncio
-import os
-import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -18,10 +16,17 @@ from typing import Final
 
 from mailwright.accounts.directory import Source
 from mailwright.clock import Clock
-from mailwright.mta.connection import TICK_S, Connection, OnConnectionEnded
-from mailwright.mta.smtp.client import ClientSession, State, Terms, Timeouts
+from mailwright.mta.connection import TICK_S
+from mailwright.mta.sessions.session import (
+    Call,
+    OnAttempt,
+    Session,
+    Sessions,
+    TlsFailed,
+)
+from mailwright.mta.smtp.client import Terms, Timeouts
 from mailwright.mta.smtp.greeting import Login
-from mailwright.mta.tls import TlsContexts, TlsMemory
+from mailwright.mta.tls import TlsMemory
 from mailwright.reply import Origin, Phase, Reply, local_reply
 from mailwright.resolver import Outcome, Resolver
 from mailwright.routable import IPAddress, Network, is_permitted
@@ -52,20 +57,13 @@ class DialSettings:
     smtp: Timeouts = field(default_factory=Timeouts)
 
 
-@dataclass(frozen=True, slots=True)
-class _TlsFailed:
-    """STARTTLS or the handshake went wrong; nothing else is known to."""
-
-    reply: Reply
-
-
 class Dialer:
     """Opens connections to sites."""
 
     def __init__(
         self,
         resolver: Resolver,
-        contexts: TlsContexts,
+        sessions: Sessions,
         memory: TlsMemory,
         clock: Clock,
         *,
@@ -77,7 +75,7 @@ class Dialer:
 
         Args:
             resolver: for addresses of hosts.
-            contexts: TLS, by demand.
+            sessions: opens them.
             memory: hosts whose TLS is broken.
             clock: for deadlines and the memory.
             allowed_networks: asked at each dial: not globally routable, yet allowed.
@@ -85,7 +83,7 @@ class Dialer:
             settings: bounds.
         """
         self._resolver = resolver
-        self._contexts = contexts
+        self._sessions = sessions
         self._memory = memory
         self._clock = clock
         self._allowed_networks = allowed_networks
@@ -98,9 +96,9 @@ class Dialer:
         self._settings = settings
 
     async def open(
-        self, site: Site, source: Source, on_ended: OnConnectionEnded
-    ) -> Connection | Reply:
-        """Return a connection that is ready for transactions, or why there is none.
+        self, site: Site, source: Source, on_attempt: OnAttempt
+    ) -> Session | Reply:
+        """Return a session that is ready for mail, or why there is none.
 
         A remote reply is preferred to local ones: it says more. Cancelling closes what
         is open.
@@ -119,8 +117,9 @@ class Dialer:
                 continue
             for address in found[:addresses_left]:
                 addresses_left -= 1
-                opened = await self._dial(hop, address, source, terms, on_ended)
-                if isinstance(opened, Connection):
+                call = self._call(hop, address, source, terms)
+                opened = await self._dial(call, on_attempt)
+                if not isinstance(opened, Reply):
                     return opened
                 why = _telling(why, opened)
                 refusals_left -= opened.origin is Origin.REMOTE
@@ -177,87 +176,30 @@ class Dialer:
             return _no_route(hop, "4.4.4", "address is not globally routable")
         return permitted
 
-    async def _dial(
-        self,
-        hop: Hop,
-        address: IPAddress,
-        source: Source,
-        terms: Terms,
-        on_ended: OnConnectionEnded,
-    ) -> Connection | Reply:
+    def _call(self, hop: Hop, address: IPAddress, source: Source, terms: Terms) -> Call:
+        settings = self._settings
+        return Call(
+            hop.host,
+            str(address),
+            hop.port,
+            source.address,
+            terms,
+            settings.connect_s,
+            settings.tls_s,
+            settings.tick_s,
+        )
+
+    async def _dial(self, call: Call, on_attempt: OnAttempt) -> Session | Reply:
         """Connect and greet; after a failed opportunistic handshake once in clear."""
-        if terms.tls is TlsDemand.OPPORTUNISTIC and self._memory.is_broken(
-            hop.host, self._clock.now()
-        ):
-            terms = replace(terms, tls=TlsDemand.NONE)
-        opened = await self._greet(hop, address, source, terms, on_ended)
-        if isinstance(opened, _TlsFailed) and terms.tls is TlsDemand.OPPORTUNISTIC:
-            self._memory.remember(hop.host, opened.reply.text, self._clock.now())
-            terms = replace(terms, tls=TlsDemand.NONE)
-            opened = await self._greet(hop, address, source, terms, on_ended)
-        return opened.reply if isinstance(opened, _TlsFailed) else opened
-
-    async def _greet(
-        self,
-        hop: Hop,
-        address: IPAddress,
-        source: Source,
-        terms: Terms,
-        on_ended: OnConnectionEnded,
-    ) -> Connection | Reply | _TlsFailed:
-        label = f"{hop.host} [{address}]:{hop.port}"
-        try:
-            async with asyncio.timeout(self._settings.connect_s):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(
-                        ClientSession(terms, now=self._clock.steady()),
-                        self._clock,
-                        hop=label,
-                        on_ended=on_ended,
-                        tick_s=self._settings.tick_s,
-                    ),
-                    str(address),
-                    hop.port,
-                    local_addr=(source.address, 0) if source.address else None,
-                )
-        except OSError as error:  # TimeoutError is one
-            text = f"connecting to {label}: {_reason(error)}"
-            return local_reply(421, "4.4.1", text, Phase.CONNECT)
-        try:
-            failed = await self._lead(connection, hop, terms)
-            if failed is None and connection.session.state is State.READY:
-                return connection
-            if failed is None:
-                await connection.end()
-        except BaseException:
-            connection.abort("the connection was given up")
-            raise
-        connection.abort("no mail over this one")
-        lost = local_reply(421, "4.4.2", f"lost {label}", Phase.CONNECT)
-        reply = failed or connection.reply or lost
-        if reply.phase is Phase.TLS and reply.origin is Origin.LOCAL:
-            return _TlsFailed(reply)
-        return reply
-
-    async def _lead(
-        self, connection: Connection, hop: Hop, terms: Terms
-    ) -> Reply | None:
-        """Wait until the session is ready or closed; return why TLS failed, if it did."""
-        session = connection.session
-        await connection.wait_until(lambda: session.state is not State.GREETING)
-        if session.state is State.HANDSHAKE:
-            is_required = terms.tls is TlsDemand.REQUIRED
-            contexts = self._contexts
-            context = contexts.verified if is_required else contexts.opportunistic
-            try:
-                await connection.start_tls(
-                    context, hop.host, timeout_s=self._settings.tls_s
-                )
-            except OSError as error:
-                text = f"TLS with {connection.hop}: {_reason(error)}"
-                return local_reply(454, "4.7.5", text, Phase.TLS)
-            await connection.wait_until(lambda: session.state is not State.GREETING)
-        return None
+        clear = replace(call, terms=replace(call.terms, tls=TlsDemand.NONE))
+        is_choice = call.terms.tls is TlsDemand.OPPORTUNISTIC
+        if is_choice and self._memory.is_broken(call.host, self._clock.now()):
+            call, is_choice = clear, False
+        opened = await self._sessions.open(call, on_attempt)
+        if isinstance(opened, TlsFailed) and is_choice:
+            self._memory.remember(call.host, opened.reply.text, self._clock.now())
+            opened = await self._sessions.open(clear, on_attempt)
+        return opened.reply if isinstance(opened, TlsFailed) else opened
 
 
 def in_order(site: Site, random: Random) -> list[Hop]:
@@ -285,12 +227,3 @@ def _no_route(hop: Hop, enhanced: str, text: str) -> Reply:
 def _telling(first: Reply, then: Reply) -> Reply:
     """Return the one of two refusals that says more about the site."""
     return first if first.origin is Origin.REMOTE else then
-
-
-def _reason(error: OSError) -> str:
-    """Return a short text without addresses of this machine."""
-    if isinstance(error, ssl.SSLError):
-        return error.reason or "TLS error"
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    return os.strerror(error.errno).lower() if error.errno else "connection lost"

@@ -84,6 +84,7 @@ REPLIES = [
     (End.REPLIED, 450),
     (End.REPLIED, 550),
     (End.AMBIGUOUS, 451),
+    (End.ORPHANED, 421),
     (End.NOT_OFFERED, 450),
     (End.UNSIGNABLE, 451),
     (End.UNRENDERED, 554),
@@ -514,7 +515,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
 
 def _counts(end: tuple[End, int]) -> bool:
-    return end[0] in {End.REPLIED, End.AMBIGUOUS}
+    return end[0] in {End.REPLIED, End.AMBIGUOUS, End.ORPHANED}
 
 
 def _attempt(claimed: Claimed, end: End, code: int) -> Attempt:

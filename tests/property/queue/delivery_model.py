@@ -76,6 +76,8 @@ class Known:
                     self.move(State.EXPIRED)
                 else:
                     self.requeue(now + AMBIGUOUS_RETRY)
+            case End.ORPHANED, _:
+                self.recover(now)  # as if the node itself had died
             case End.REPLIED, 2:
                 self.move(State.DELIVERED)
             case End.REPLIED, 5:

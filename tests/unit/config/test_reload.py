@@ -75,7 +75,7 @@ def test_numbers_and_the_log_level_are_taken_over(
         ({"smtp": [DOOR]}, "smtp"),
         ({"http": {"listen": "127.0.0.1:1"}}, "http.listen"),
         ({"limits": {"bodies_in_memory": "1GB"}}, "limits.bodies_in_memory"),
-        ({"delivery": {"signing_processes": 4}}, "delivery.signing_processes"),
+        ({"delivery": {"session_processes": 4}}, "delivery.session_processes"),
         ({"dns": {"nameservers": ["127.0.0.1"]}}, "dns.nameservers"),
         ({"log": {"format": "json"}}, "log.format"),
     ],

@@ -11,7 +11,7 @@ import pytest
 #: behind it, and frees all but the small ones. Prints how much is still there.
 _WORK = """
 import sys
-from mailwright.daemon.large_blocks import give_back_large_blocks
+from mailwright.large_blocks import give_back_large_blocks
 
 def resident():
     with open("/proc/self/statm") as file:

@@ -1,16 +1,20 @@
 """The courier against receivers on loopback, on both event loops."""
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 import trustme
 import uvloop
+from typing_extensions import override
 
 from fakes.scripted_receiver import (
     HANG_UP,
@@ -20,16 +24,24 @@ from fakes.scripted_receiver import (
     ScriptedReceiver,
 )
 from mailwright.accounts.directory import Source
+from mailwright.accounts.signing_keys import SigningKeys
 from mailwright.attempt import Attempt, End, Parcel
 from mailwright.clock import SystemClock
 from mailwright.ids import DeliveryId, MessageId, SendingDomainId, SourceId
-from mailwright.mta import dialing
 from mailwright.mta.connection import Connection
 from mailwright.mta.courier import Courier
 from mailwright.mta.dialing import Dialer, DialSettings
+from mailwright.mta.sessions import local
+from mailwright.mta.sessions.host import Host, OrderKeys
+from mailwright.mta.sessions.local import LocalSessions
+from mailwright.mta.sessions.pool import SessionProcesses
+from mailwright.mta.sessions.ready import Workers
+from mailwright.mta.sessions.remote import RemoteSession, SessionProcess
+from mailwright.mta.sessions.session import Call, OnAttempt, Sessions, TlsFailed
+from mailwright.mta.sessions.threads import ThreadWorkers
+from mailwright.mta.sessions.wire import Command, Recall
 from mailwright.mta.smtp.client import Timeouts
 from mailwright.mta.tls import RecentTlsFailures, TlsContexts, load_contexts
-from mailwright.mta.workers.threads import ThreadWorkers
 from mailwright.reply import Origin, Phase, Reply, local_reply
 from mailwright.resolver import AddressAnswer, Answer, MxAnswer, Outcome, TxtAnswer
 from mailwright.site import Hop, Pipelining, Profile, Site, TlsDemand
@@ -141,17 +153,17 @@ class Post:
 
     def courier(self) -> Courier:
         clock = SystemClock()
+        workers = ThreadWorkers(self.preparer, 2)
         dialer = Dialer(
             self.names,
-            self.contexts,
+            WHERE.get().sessions(workers, self.contexts),
             self.memory,
             clock,
             allowed_networks=lambda: self.allowed,  # type: ignore[arg-type,return-value]
             password={7: "secret"}.get,
             settings=self.settings,
         )
-        workers = ThreadWorkers(self.preparer, 2)
-        return Courier(dialer, workers, clock, lambda: self.is_stopped)
+        return Courier(dialer, clock, lambda: self.is_stopped)
 
 
 def site(
@@ -172,16 +184,108 @@ def hop(receiver: ScriptedReceiver, host: str = "127.0.0.1") -> Hop:
     return Hop(host, receiver.port)
 
 
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop])
+class Here:
+    """Sessions are led in the node."""
+
+    def sessions(self, workers: Workers, contexts: TlsContexts) -> Sessions:
+        return LocalSessions(workers, contexts, SystemClock())
+
+    def has_heard(self, _kind: type[Command]) -> bool:
+        return True  # there is nobody between
+
+
+class AnyKeys:
+    """A key ring for preparers that sign nothing."""
+
+    def keys_for(self, *_: object) -> SigningKeys:
+        return SigningKeys(())
+
+
+class NotedHost(Host):
+    """Notes what it was told to do."""
+
+    def __init__(self, *about: Any) -> None:
+        super().__init__(*about)
+        self.heard: list[Command] = []
+
+    @override
+    def _obey(self, command: Command) -> None:
+        super()._obey(command)
+        self.heard.append(command)
+
+
+class OverASocket(Here):
+    """Sessions are led at the other end of a socket, as in a process of their own."""
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+        self.hosts: list[NotedHost] = []
+        self.processes: list[SessionProcess] = []
+
+    @override
+    def sessions(self, workers: Workers, contexts: TlsContexts) -> Sessions:
+        led = LocalSessions(workers, contexts, SystemClock())
+
+        async def connect() -> SessionProcess:
+            loop, (ours, its) = asyncio.get_running_loop(), socket.socketpair()
+            process = SessionProcess(AnyKeys())
+            host = NotedHost(led, OrderKeys(), self._tasks)
+            await loop.create_unix_connection(lambda: host, sock=its)
+            await loop.create_unix_connection(lambda: process, sock=ours)
+            self.hosts.append(host)
+            self.processes.append(process)
+            return process
+
+        class Connected(SessionProcesses):
+            @override
+            async def open(
+                self, call: Call, on_attempt: OnAttempt
+            ) -> RemoteSession | Reply | TlsFailed:
+                if not self._processes:
+                    self._processes.append(await connect())
+                return await super().open(call, on_attempt)
+
+        return Connected(AnyKeys(), 0)
+
+    @override
+    def has_heard(self, kind: type[Command]) -> bool:
+        return any(isinstance(each, kind) for host in self.hosts for each in host.heard)
+
+
+WHERE: ContextVar[Here] = ContextVar("where")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+@pytest.fixture(
+    params=[
+        (asyncio.new_event_loop, "here"),
+        (uvloop.new_event_loop, "here"),
+        (uvloop.new_event_loop, "over a socket"),
+    ],
+    ids=["asyncio", "uvloop", "uvloop, over a socket"],
+)
 def drive(
     request: pytest.FixtureRequest,
 ) -> Callable[[Callable[[], Awaitable[object]]], None]:
+    make_loop, where = request.param
+
     def run(test: Callable[[], Awaitable[object]]) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+                place = OverASocket(tasks) if where == "over a socket" else Here()
+                WHERE.set(place)
                 await test()
+                if isinstance(place, OverASocket):
+                    for process in place.processes:
+                        process.close()
+                    hosts = place.hosts
+                    await until(lambda: not any(host.is_leading for host in hosts))
 
-        with asyncio.Runner(loop_factory=request.param) as runner:
+        with asyncio.Runner(loop_factory=make_loop) as runner:
             runner.run(bounded())
 
     return run
@@ -563,7 +667,7 @@ def test_what_is_taken_after_the_server_hung_up_goes_back(
                     await lost.wait()
                 return await super().take(1)
 
-        monkeypatch.setattr(dialing, "Connection", Watched)
+        monkeypatch.setattr(local, "Connection", Watched)
         async with ScriptedReceiver(Behaviour(replies={".": HANG_UP})) as receiver:
             feed = Late([parcel(1), parcel(2)])
             await Post().courier().carry(site(hop(receiver)), SOURCE, feed)
@@ -751,13 +855,14 @@ def test_a_recall_gives_back_at_once_what_is_not_on_the_wire(
                 carrying = tasks.create_task(courier.carry(one, SOURCE, feed))
                 await receiver.at("DATA").wait()
                 courier.recall()
-                given_back = feed.ends()
+                # What is on the wire waits for the gate, what is not waits for nobody.
+                await until(lambda: len(feed.settled) >= feed.taken - 2)
                 gate.set()
             assert carrying.result() is None
+            given_back = [end for _, end in feed.ends() if end is End.NOT_OFFERED]
             # With `transactions` the next envelope is behind the first one's dot.
             on_the_wire = len(receiver.contents)
             assert 1 <= on_the_wire <= 2
-            assert all(end is End.NOT_OFFERED for _, end in given_back)
             assert len(given_back) == feed.taken - on_the_wire
             assert feed.ends()[0] == (0, End.REPLIED)
             assert receiver.commands[-1] == b"QUIT"
@@ -781,17 +886,18 @@ def test_a_recall_of_some_leaves_the_connections_of_others_alone(drive: Drive) -
                 await here.at("DATA").wait()
                 await there.at("DATA").wait()
                 courier.recall_of(lambda each: each.delivery < 10)
-                given_back = mine.ends()
+                await until(lambda: len(mine.settled) == mine.taken - 1)
                 gate.set()
             assert len(here.contents) == 1
-            assert len(given_back) == mine.taken - 1
+            assert len(mine.settled) == mine.taken
             assert [end for _, end in theirs.ends()] == [End.REPLIED] * 10
 
     drive(test)
 
 
-def stop_all(post: Post, _courier: Courier) -> None:
+def stop_all(post: Post, courier: Courier) -> None:
     post.is_stopped = True
+    courier.recall()
 
 
 def recall_one(_post: Post, courier: Courier) -> None:
@@ -824,6 +930,7 @@ def test_what_is_being_signed_when_it_is_stopped_is_not_offered(
             )
             await asyncio.to_thread(slow.began.wait, PATIENCE_S)
             stop(post, courier)
+            await until(lambda: WHERE.get().has_heard(Recall))
             slow.may_end.set()
             await carrying
             assert feed.ends() == [(0, End.NOT_OFFERED), (1, End.NOT_OFFERED)]

@@ -10,8 +10,9 @@ from fakes.scripted_receiver import ScriptedReceiver
 from mailwright.accounts.directory import Source
 from mailwright.clock import SystemClock
 from mailwright.ids import SourceId
-from mailwright.mta.connection import Connection
 from mailwright.mta.dialing import Dialer, DialSettings
+from mailwright.mta.sessions.local import LocalSession, LocalSessions
+from mailwright.mta.sessions.session import Session
 from mailwright.mta.tls import RecentTlsFailures, load_contexts
 from mailwright.reply import Origin, Phase, Reply
 from mailwright.site import Hop, Pipelining, Profile, Site, TlsDemand
@@ -21,12 +22,19 @@ PROFILE = Profile("default", 1, 1, Pipelining.NONE, TlsDemand.NONE, (60.0,))
 LOOPBACK = ("127.0.0.1/32",)
 
 
+class Nothing:
+    """Prepares nothing: no mail is sent here."""
+
+    def prepare(self, *_: object, **__: object) -> None:
+        raise NotImplementedError
+
+
 def opened(
     hosts: dict[str, list[str]], allowed: tuple[str, ...]
-) -> tuple[Connection | Reply, int]:
+) -> tuple[Session | Reply, int]:
     """Dial hosts in this order; return what came of it and the connections seen."""
 
-    async def run() -> tuple[Connection | Reply, int]:
+    async def run() -> tuple[Session | Reply, int]:
         resolver = FakeResolver()
         for host, literals in hosts.items():
             resolver.set_addresses(
@@ -37,7 +45,7 @@ def opened(
         networks = [ip_network(text) for text in allowed]
         dialer = Dialer(
             resolver,
-            load_contexts(),
+            LocalSessions(Nothing(), load_contexts(), SystemClock()),
             RecentTlsFailures(),
             SystemClock(),
             allowed_networks=lambda: networks,
@@ -47,8 +55,8 @@ def opened(
             hops = tuple(Hop(host, receiver.port) for host in hosts)
             site = Site("s", hops, tuple(range(len(hops))), PROFILE)
             found = await dialer.open(site, SOURCE, lambda *_: None)
-            if isinstance(found, Connection):
-                found.abort("the test is over")
+            if not isinstance(found, Reply):
+                await found.give_up("the test is over")
             return found, len(receiver.peers)
 
     return asyncio.run(run())
@@ -72,7 +80,7 @@ def test_the_next_host_is_tried_instead() -> None:
     found, connections = opened(
         {"inside.d.test": ["10.0.0.1"], "mx.d.test": ["127.0.0.1"]}, LOOPBACK
     )
-    assert isinstance(found, Connection)
+    assert isinstance(found, LocalSession)
     assert connections == 1
 
 
@@ -80,7 +88,7 @@ def test_of_a_hosts_addresses_only_the_permitted_are_tried() -> None:
     found, connections = opened(
         {"mx.d.test": ["10.0.0.1", "169.254.169.254", "127.0.0.1"]}, LOOPBACK
     )
-    assert isinstance(found, Connection)
+    assert isinstance(found, LocalSession)
     assert connections == 1
 
 

@@ -1,7 +1,7 @@
 """What a session is handed: a message as it goes on the wire, or why it does not go."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
@@ -77,21 +77,17 @@ class Refused:
 Outcome: TypeAlias = Ready | Refused
 
 
+#: Gets one outcome for each parcel, in their order.
+OnReady: TypeAlias = Callable[[Sequence[Outcome]], None]
+
+
 class Workers(Protocol):
-    """Prepares parcels beside the event loop."""
+    """Prepares parcels."""
 
-    async def prepare(
-        self, parcels: Sequence[Parcel], *, has_8bitmime: bool
-    ) -> Sequence[Outcome]:
-        """Return one outcome for each parcel, in their order. Raises only for bugs."""
-        ...
-
-    async def run(self) -> None:
-        """Keep what works alive until :meth:`stop`; it is gone on return."""
-        ...
-
-    def stop(self) -> None:
-        """End what works; call it when nothing is in flight any more."""
+    def prepare(
+        self, parcels: Sequence[Parcel], *, has_8bitmime: bool, on_ready: OnReady
+    ) -> None:
+        """Have ``on_ready`` called with the outcomes, on the loop; maybe at once."""
         ...
 
 
