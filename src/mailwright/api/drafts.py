@@ -3,7 +3,6 @@
 Everything that is wrong with a body is told at once, each with the path of its field.
 """
 
-import binascii
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,7 +24,7 @@ from mailwright.api.schemas import AttachmentIn, MailboxIn, MessageIn
 from mailwright.envelope import Envelope, Recipient
 from mailwright.message import fields, from_mailbox, split
 from mailwright.mta.admission import Offer
-from mailwright.mta.compose.composing import base64_lines, compose
+from mailwright.mta.compose.composing import base64_content, base64_lines, compose
 from mailwright.mta.compose.spec import (
     Attachment,
     ComposeError,
@@ -37,7 +36,6 @@ from mailwright.mta.compose.spec import Defect as ComposeDefect
 from mailwright.mta.control import Choices, defect_of, json_name, parse_instant
 
 _ADAPTER: Final = TypeAdapter(MessageIn)
-_LINE_ENDS: Final = {0x0D: None, 0x0A: None}
 #: Stands where an address could not be read, while the other mistakes are looked for.
 _NOBODY: Final = Address("nobody", "example.invalid")
 
@@ -223,10 +221,7 @@ class _Reading:
     def _attachment(self, given: AttachmentIn, path: str) -> Attachment:
         content = b""
         try:
-            packed = given.content
-            if "\n" in packed or "\r" in packed:
-                packed = packed.translate(_LINE_ENDS)
-            content = binascii.a2b_base64(packed, strict_mode=True)
+            content = base64_content(given.content)
         except ValueError:
             self._errors.append(FieldError(f"{path}.content", "is not base64"))
         return Attachment(given.filename, given.content_type, content, given.content_id)

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from io import BytesIO
 from typing import Final, NamedTuple
 
+from mailwright.message import PIECE_OCTETS
 from mailwright.mta.compose.spec import (
     Attachment,
     ComposeError,
@@ -38,6 +39,7 @@ _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 #: and no gateway is known to touch.
 _SEVEN_BIT: Final = re.compile(rb"(?:(?!From )(?!\.)[\t -~]{0,76}(?<![ \t])\r\n)*")
 _ASCII: Final = bytes(range(128))
+_NO_LINE_ENDS: Final = {0x0D: None, 0x0A: None}
 #: Octets of a base64 line's content: 76 characters (RFC 2045 §6.8).
 _BASE64_LINE: Final = 57
 #: base64 with its line ends, in units of the octets encoded.
@@ -227,6 +229,28 @@ def base64_lines(octets: bytes) -> bytes:
         for at in range(0, len(octets), _BASE64_LINE)
     )
     return lines.getvalue()
+
+
+def base64_content(text: str) -> bytes:
+    """Return what ``text`` is the base64 of (RFC 4648 §4); line ends are allowed in it.
+
+    Works on a piece at a time: each operation holds the interpreter lock to its end.
+
+    Raises:
+        ValueError: it is not base64.
+    """
+    content = BytesIO()
+    groups = ""
+    for at in range(0, len(text), PIECE_OCTETS):
+        groups += text[at : at + PIECE_OCTETS].translate(_NO_LINE_ENDS)
+        # The last group is kept back: only the text's last one may be padded.
+        end = (len(groups) - 1) // 4 * 4 if groups else 0
+        if "=" in groups[:end]:
+            raise ValueError("padding before the end")
+        content.write(binascii.a2b_base64(groups[:end], strict_mode=True))
+        groups = groups[end:]
+    content.write(binascii.a2b_base64(groups, strict_mode=True))
+    return content.getvalue()
 
 
 def _file_part(part: Attachment) -> _Part:

@@ -6,11 +6,11 @@ Whether the templates are templates is :mod:`mailwright.mta.compose.template`'s 
 
 import json
 import re
-from binascii import a2b_base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mailwright.address import Address, AddressError, parse_address
+from mailwright.mta.compose.composing import base64_content
 from mailwright.mta.compose.content import (
     CampaignContent,
     ContentError,
@@ -42,7 +42,6 @@ MAX_DEPTH: Final = 20
 
 _VARIANT_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _UTM_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_LINE_ENDS: Final = {0x0D: None, 0x0A: None}
 _NOBODY: Final = Address("nobody", "example.invalid")
 
 
@@ -257,7 +256,7 @@ class _Reader:
 
     def _base64(self, text: str, path: str) -> bytes:
         try:
-            return a2b_base64(text.translate(_LINE_ENDS), strict_mode=True)
+            return base64_content(text)
         except ValueError:
             self._wrong(path, "is not base64")
             return b""

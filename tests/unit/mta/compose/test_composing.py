@@ -12,8 +12,8 @@ from email.policy import SMTP
 import pytest
 
 from mailwright.address import parse_address
-from mailwright.message import fields, from_mailbox, split
-from mailwright.mta.compose.composing import base64_lines, compose
+from mailwright.message import PIECE_OCTETS, fields, from_mailbox, split
+from mailwright.mta.compose.composing import base64_content, base64_lines, compose
 from mailwright.mta.compose.spec import (
     MAX_ATTACHMENTS,
     MAX_HEADERS,
@@ -159,6 +159,26 @@ def test_an_attachment_comes_in_base64_lines_of_76() -> None:
     assert {len(line) for line in lines[:-1]} == {76}
     assert binascii.a2b_base64("".join(lines)) == content
     assert part["Content-Disposition"] == 'attachment; filename="a.bin"'
+
+
+#: RFC 4648 §4: whole groups, and the last one padded.
+BASE64 = re.compile(
+    "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", re.ASCII
+)
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3, 4, 5])
+def test_base64_is_read_as_a_whole_wherever_it_is_cut(before: int) -> None:
+    cut = "QUJD" * (PIECE_OCTETS // 4 - 2) + "QUJD"[: before % 4] + "\r\n" * before
+    ends = ["", "QQ==", "QUI=", "QQ==\r\n", "=", "====", "Q", "QQ=", "QQ=\n=", "é", "*"]
+    for end in (*ends, *(end + "QUJD" * 20 for end in ends)):
+        text = cut + end
+        bare = text.replace("\r", "").replace("\n", "")
+        if BASE64.fullmatch(bare):
+            assert base64_content(text) == binascii.a2b_base64(bare), end
+        else:
+            with pytest.raises(ValueError, match=r"."):
+                base64_content(text)
 
 
 def test_a_large_attachment_is_encoded_without_another_copy() -> None:
