@@ -2,23 +2,31 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import cast
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mailwright.attempt import Attempt, End, Parcel
-from mailwright.ids import DeliveryId, MessageId, SendingDomainId
+from fakes.session_rig import CONTENT, Keys, call_to, campaign_parcel, parcel
+from mailwright.accounts.signing_keys import DkimSecret
+from mailwright.attempt import LARGE_OCTETS, Attempt, End, Parcel
 from mailwright.mta.sessions import remote
+from mailwright.mta.sessions.frames import Frames
 from mailwright.mta.sessions.remote import RemoteSession, SessionProcess
 from mailwright.mta.sessions.wire import (
     Abort,
     Command,
     Ending,
     Ends,
+    Event,
+    NotOpened,
+    Offer,
+    Open,
     Opened,
     Quit,
     Recall,
+    pack_events,
+    parse_command,
 )
 from mailwright.reply import Origin, Phase, Reply
 
@@ -26,21 +34,6 @@ PATIENCE_S = 60
 NUMBER = 3
 OK = Reply(250, "2.0.0", "Queued", Phase.DOT)
 BUSY = Reply(421, "4.3.2", "Busy", Phase.MAIL)
-
-
-def parcel(number: int) -> Parcel:
-    return Parcel(
-        DeliveryId(number),
-        1,
-        MessageId(number),
-        b"Subject: x\r\n\r\n",
-        b"body\r\n",
-        "b@example.org",
-        "a@example.com",
-        datetime(2026, 1, 1, tzinfo=UTC),
-        SendingDomainId(1),
-        "s1",
-    )
 
 
 def parcels(*numbers: int) -> list[Parcel]:
@@ -326,5 +319,188 @@ def test_giving_up_a_process_that_does_not_answer_orphans_what_is_in_hand(
         scene.tell(1, remaining=0, seen=2)
         scene.session.closed(2, None)
         assert len(scene.attempts) == 2
+
+    drive(test)
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is written: one list of commands for each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[list[Command]] = []
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        self.writes.append([parse_command(each) for each in Frames().feed(data)])
+
+    def is_closing(self) -> bool:
+        return False
+
+
+class Rig:
+    """A process without a process: what goes to it, and what it tells."""
+
+    def __init__(self, *secrets: DkimSecret) -> None:
+        self.keys = Keys(*secrets)
+        self.wire = Wire()
+        self.process = SessionProcess(self.keys)
+        self.process.connection_made(self.wire)
+
+    def tell(self, *events: Event) -> None:
+        self.process.data_received(pack_events(events))
+
+    async def sent(self) -> list[Command]:
+        """Return what went out since, which was one write."""
+        await asyncio.sleep(0)
+        [write] = self.wire.writes
+        self.wire.writes = []
+        return write
+
+    async def opened(self) -> RemoteSession:
+        opening = asyncio.ensure_future(self.process.open(call_to(25), [].append))
+        await asyncio.sleep(0)
+        [command] = await self.sent()
+        assert isinstance(command, Open)
+        self.tell(opened(command.session))
+        session = await opening
+        assert isinstance(session, RemoteSession)
+        return session
+
+
+def opened(session: int) -> Opened:
+    return Opened(session, "", has_dsn=False, remaining=10)
+
+
+def secret(selector: str = "s1") -> DkimSecret:
+    key = Ed25519PrivateKey.generate()
+    return DkimSecret("ed25519-sha256", "example.com", selector, key)
+
+
+def test_what_is_said_in_one_turn_goes_out_in_one_write() -> None:
+    async def test() -> None:
+        rig = Rig(secret())
+        one, two = await rig.opened(), await rig.opened()
+        one.offer(parcels(1, 2))
+        two.offer(parcels(3))
+        one.quit()
+        kinds = [type(command) for command in await rig.sent()]
+        assert kinds == [Offer, Offer, Quit]
+
+    drive(test)
+
+
+def test_keys_and_contents_go_to_a_process_once() -> None:
+    async def test() -> None:
+        rig = Rig(secret(), secret("s2"))
+        one, two = await rig.opened(), await rig.opened()
+        one.offer([parcel(1), campaign_parcel(2), campaign_parcel(3)])
+        two.offer([campaign_parcel(4)])
+        first, second = await rig.sent()
+        assert isinstance(first, Offer)
+        assert isinstance(second, Offer)
+        assert [key.selector for key in first.keys] == ["s1", "s2"]
+        assert not second.keys
+        bodies = [order.body for order in [*first.orders, *second.orders]]
+        assert bodies == [b"text\r\n", CONTENT, b"", b""]
+        numbers = tuple(key.number for key in first.keys)
+        assert {each.keys for each in [*first.orders, *second.orders]} == {numbers}
+        assert not first.forget
+        assert not second.forget
+
+    drive(test)
+
+
+@pytest.mark.parametrize("bound", ["KEYS_MAX", "CONTENT_OCTETS_MAX"])
+def test_a_process_that_was_given_too_much_starts_anew(
+    monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    async def test() -> None:
+        rig = Rig(secret())
+        session = await rig.opened()
+        session.offer([campaign_parcel(1)])
+        await rig.sent()
+        monkeypatch.setattr(remote, bound, 0)
+        session.offer([campaign_parcel(2)])
+        [offer] = await rig.sent()
+        assert isinstance(offer, Offer)
+        assert (offer.forget, len(offer.keys)) == (True, 1)
+        assert [order.body for order in offer.orders] == [CONTENT]
+
+    drive(test)
+
+
+def test_an_opening_that_is_cancelled_when_it_was_answered_is_closed() -> None:
+    async def test() -> None:
+        rig = Rig(secret())
+        opening = asyncio.ensure_future(rig.process.open(call_to(25), [].append))
+        await asyncio.sleep(0)
+        [command] = await rig.sent()
+        rig.tell(opened(command.session))
+        opening.cancel()  # before it runs
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert [type(each) for each in await rig.sent()] == [Abort]
+        assert rig.process.load == 0
+
+    drive(test)
+
+
+def test_an_opening_that_is_cancelled_before_it_is_answered_stays_closed() -> None:
+    async def test() -> None:
+        rig = Rig(secret())
+        opening = asyncio.ensure_future(rig.process.open(call_to(25), [].append))
+        await asyncio.sleep(0)
+        [command] = await rig.sent()
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert [type(each) for each in await rig.sent()] == [Abort]
+        rig.tell(opened(command.session))  # it was under way
+        assert rig.process.load == 0
+
+    drive(test)
+
+
+@pytest.mark.parametrize("is_opened", [True, False])
+def test_an_answer_may_come_in_the_turn_in_which_its_opening_is_cancelled(
+    *, is_opened: bool
+) -> None:
+    async def test() -> None:
+        rig = Rig(secret())
+        opening = asyncio.ensure_future(rig.process.open(call_to(25), [].append))
+        await asyncio.sleep(0)
+        [command] = await rig.sent()
+        opening.cancel()
+        number = command.session
+        no = NotOpened(number, BUSY, is_tls=False)
+        rig.tell(opened(number) if is_opened else no)  # and it has not run yet
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert [type(each) for each in await rig.sent()] == [Abort]
+        assert rig.process.load == 0
+
+    drive(test)
+
+
+def test_a_large_message_is_not_copied_on_its_way_and_not_kept() -> None:
+    async def test() -> None:
+        rig = Rig(secret())
+        session = await rig.opened()
+        body = b"text\r\n" * (LARGE_OCTETS // 5)
+        writes: list[bytes] = []
+        rig.wire.write = writes.append  # type: ignore[method-assign,assignment]
+        session.offer([parcel(1), parcel(2, body), parcel(3)])
+        session.quit()
+        await asyncio.sleep(0)
+        assert any(each is body for each in writes)
+        offer, leave = map(parse_command, Frames().feed(b"".join(writes)))
+        assert isinstance(offer, Offer)
+        assert [order.body for order in offer.orders] == [
+            b"text\r\n",
+            body,
+            b"text\r\n",
+        ]
+        assert isinstance(leave, Quit)
+        assert not any(body is each.body for each in session._parcels.values())
 
     drive(test)
