@@ -62,7 +62,9 @@ class Frame:
 class Frames:
     """Puts frames together from what a stream brings. Copies each octet once."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_octets: int | None = None) -> None:
+        """``max_octets`` bounds a frame, where the other end is not to be trusted."""
+        self._max_octets = max_octets
         self._rest = b""  # of a frame of which not even the lengths are there
         self._partial: bytearray | None = None  # as long as the frame will be
         self._filled = 0
@@ -84,6 +86,8 @@ class Frames:
             self._partial = None
         while len(data) >= _LENGTHS.size:
             length = _LENGTHS.size + sum(_LENGTHS.unpack_from(data))
+            if self._max_octets is not None and length > self._max_octets:
+                raise ValueError(f"a frame of {length} octets")
             if length > len(data):
                 self._partial, self._filled = bytearray(length), 0
                 self._fill(self._partial, data)

@@ -49,6 +49,9 @@ from mailwright.reply import Phase, Reply, local_reply
 KEYS_MAX: Final = 2_000
 #: Likewise octets of campaigns' contents.
 CONTENT_OCTETS_MAX: Final = 64_000_000
+#: Octets that a process may tell at once: thousands of ends. One that was taken over
+#: must not fill the node's memory.
+TOLD_OCTETS_MAX: Final = 64_000_000
 #: For a process to say how what it had in hand ended, once it is told to give up.
 GIVE_UP_S: Final = 5.0
 _DIED: Final = local_reply(
@@ -270,7 +273,7 @@ class SessionProcess(asyncio.Protocol):
         """``keys`` sign what is offered."""
         self._keys = keys
         self._known = _Known()
-        self._frames = Frames()
+        self._frames = Frames(TOLD_OCTETS_MAX)
         self._opening: dict[int, _Opening] = {}
         self._sessions: dict[int, RemoteSession] = {}
         self._outbox: list[bytes] = []

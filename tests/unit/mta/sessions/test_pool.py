@@ -645,6 +645,14 @@ def test_a_process_that_does_not_go_is_ended(
             "s.sendall(bytes([0, 0, 0, 4, 0, 0, 0, 0]) + b'oops')\n"
             "while s.recv(9999): pass",
         ),
+        # Announces more than the node has room for.
+        (
+            sys.executable,
+            "-c",
+            "import socket, sys; s = socket.socket(fileno=int(sys.argv[1]));"
+            "s.sendall(bytes([255] * 8))\n"
+            "while s.recv(9999): pass",
+        ),
         # Says a frame that is no event.
         (
             sys.executable,
@@ -654,7 +662,7 @@ def test_a_process_that_does_not_go_is_ended(
             "while s.recv(9999): pass",
         ),
     ],
-    ids=["dies", "is not there", "babbles", "says nonsense"],
+    ids=["dies", "is not there", "babbles", "says too much", "says nonsense"],
 )
 def test_without_a_process_there_is_no_session_for_now_and_it_goes_on_trying(
     monkeypatch: pytest.MonkeyPatch, secret: DkimSecret, command: tuple[str, ...]

@@ -174,6 +174,15 @@ def test_what_is_no_frame_is_an_error() -> None:
         Frames().feed(pack(">II", 1, 0) + b"\xff")
 
 
+def test_a_frame_that_is_too_long_is_an_error_before_it_is_there() -> None:
+    whole = b"".join(pack_frame(["x" * 100]))
+    assert len(Frames(len(whole)).feed(whole)) == 1
+    with pytest.raises(ValueError, match="a frame of"):
+        Frames(len(whole) - 1).feed(whole)
+    with pytest.raises(ValueError, match="a frame of 8589934598 octets"):
+        Frames(1_000_000).feed(pack(">II", 2**32 - 1, 2**32 - 1))
+
+
 @pytest.mark.parametrize("head", [["dance", 1], ["ends", 1], [None, 1]])
 def test_what_is_no_command_is_an_error(head: object) -> None:
     with pytest.raises(ValueError, match="no command"):
