@@ -31,6 +31,8 @@ from mailwright.mta.sessions.wire import (
     Open,
     Opened,
     Order,
+    Ping,
+    Pong,
     Recall,
     pack_events,
     parse_command,
@@ -176,6 +178,9 @@ class Host(asyncio.Protocol):
             self.lost.set_result(None)
 
     def _obey(self, command: Command) -> None:
+        if isinstance(command, Ping):
+            self._tell(Pong())
+            return
         if isinstance(command, Open):
             task = self._tasks.create_task(self._lead(command))
             self._led[command.session] = _Led(task)

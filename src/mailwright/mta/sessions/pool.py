@@ -1,6 +1,7 @@
 """Processes that lead sessions: starts them, spreads sessions, replaces the dead.
 
-One socket each. A process that dies takes its connections with it, and nobody knows what
+One socket each. Without a process mail waits for one: that is nothing that a receiver could
+be blamed for. A process that dies takes its connections with it, and nobody knows what
 arrived of what it had in hand: that is tried again later, marked as a possible duplicate.
 Another process takes its place.
 """
@@ -14,7 +15,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from mailwright.mta.sessions.remote import Keys, RemoteSession, SessionProcess
+from mailwright.mta.sessions.given import Keys
+from mailwright.mta.sessions.remote import RemoteSession, SessionProcess
 from mailwright.mta.sessions.session import Call, OnAttempt, TlsFailed
 from mailwright.reply import Phase, Reply, local_reply
 
@@ -29,10 +31,13 @@ RESTART_MAX_S: Final = 30.0
 WELL_S: Final = 60.0
 #: Processes that may die under the opening of one session.
 OPEN_TRIES: Final = 3
+#: How often a process is asked whether it is alive, and how many may go unanswered.
+PING_S: Final = 10.0
+PINGS_MAX: Final = 6
 #: For a process to end once its socket is closed.
 _END_S: Final = 5.0
 _ABSENT: Final = local_reply(
-    451, "4.3.0", "no process that leads sessions runs", Phase.CONNECT
+    451, "4.3.0", "no process could lead the session", Phase.CONNECT
 )
 
 
@@ -53,13 +58,11 @@ class SessionProcesses:
             "-m",
             "mailwright.mta.sessions.process",
         ),
-        start_within_s: float = 60.0,
     ) -> None:
         """``command`` gets the number of its socket as its last argument."""
         self._keys = keys
         self._count = count
         self._command = tuple(command)
-        self._start_within_s = start_within_s
         self._processes: list[SessionProcess] = []
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -140,7 +143,7 @@ class SessionProcesses:
             self._changed.set()
             if self._stopping.is_set():
                 led.close()
-            await led.lost
+            await _watch(led, process)
         finally:
             if led in self._processes:
                 self._processes.remove(led)
@@ -160,15 +163,31 @@ class SessionProcesses:
         return min(alive, key=lambda each: each.load, default=None)
 
     async def _wait_for_one(self) -> SessionProcess | None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._start_within_s):
-                while (process := self._least_busy()) is None:
-                    if self._stopping.is_set():
-                        return None
-                    self._changed.clear()
-                    await self._changed.wait()
-                return process
-        return None
+        """Return a process; ``None`` when they are to end."""
+        while (process := self._least_busy()) is None:
+            if self._stopping.is_set():
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        return process
+
+
+async def _watch(led: SessionProcess, process: "subprocess.Popen[bytes]") -> None:
+    """Return when ``process`` is gone; kill it when it does not answer any more.
+
+    It is asked anew each time, so that a node that was stopped itself blames nobody.
+    """
+    while not led.lost.done():
+        await asyncio.wait((led.lost,), timeout=PING_S)
+        if led.unanswered >= PINGS_MAX:
+            logger.error(
+                "a process of sessions has not answered for %.0f s and is killed",
+                PING_S * PINGS_MAX,
+            )
+            process.kill()
+            await led.lost
+        else:
+            led.ping()
 
 
 def _wait_end(process: "subprocess.Popen[bytes]") -> None:

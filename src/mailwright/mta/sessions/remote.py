@@ -10,21 +10,13 @@ say: these attempts end as ``ORPHANED``.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, NamedTuple, cast
 
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
 from typing_extensions import override
 
-from mailwright.accounts.signing_keys import DkimSecret, SigningKeys
 from mailwright.attempt import LARGE_OCTETS, Attempt, End, Parcel
-from mailwright.clock import to_micros
-from mailwright.ids import SendingDomainId
 from mailwright.mta.sessions.frames import Frames
+from mailwright.mta.sessions.given import Given, Keys
 from mailwright.mta.sessions.session import Call, OnAttempt, TlsFailed
 from mailwright.mta.sessions.wire import (
     Abort,
@@ -32,12 +24,11 @@ from mailwright.mta.sessions.wire import (
     Command,
     Ends,
     Event,
-    KeyOctets,
     NotOpened,
-    Offer,
     Open,
     Opened,
-    Order,
+    Ping,
+    Pong,
     Quit,
     Recall,
     pack_command,
@@ -45,10 +36,6 @@ from mailwright.mta.sessions.wire import (
 )
 from mailwright.reply import Phase, Reply, local_reply
 
-#: Keys that a process is to remember before it starts anew.
-KEYS_MAX: Final = 2_000
-#: Likewise octets of campaigns' contents.
-CONTENT_OCTETS_MAX: Final = 64_000_000
 #: Octets that a process may tell at once: thousands of ends. One that was taken over
 #: must not fill the node's memory.
 TOLD_OCTETS_MAX: Final = 64_000_000
@@ -62,59 +49,8 @@ _HERE: Final = {End.UNSIGNABLE, End.UNRENDERED}
 _OVER: Final = local_reply(421, "4.3.2", "session is over", Phase.MAIL)
 
 
-class Keys(Protocol):
-    """The key ring, as far as signing goes."""
-
-    def keys_for(
-        self, sending_domain: SendingDomainId, selector: str, accepted_at: datetime
-    ) -> SigningKeys | str:
-        """Return what signs, the aligned key first, or why the mail must wait."""
-        ...
-
-
 def _never() -> bool:
     return False
-
-
-class _Known:
-    """What a process has been given; numbers its keys."""
-
-    def __init__(self) -> None:
-        # By identity: a replaced key has the same names. The key itself is held, or
-        # another could come to have its identity.
-        self._keys: dict[int, tuple[int, DkimSecret]] = {}
-        self._contents: set[int] = set()
-        self._octets = 0
-
-    @property
-    def is_full(self) -> bool:
-        return len(self._keys) > KEYS_MAX or self._octets > CONTENT_OCTETS_MAX
-
-    def forget(self) -> None:
-        self._keys.clear()
-        self._contents.clear()
-        self._octets = 0
-
-    def number(self, key: DkimSecret, new: list[KeyOctets]) -> int:
-        """Return the number of ``key``; one that is not known is added to ``new``."""
-        known = self._keys.get(id(key))
-        if known is not None:
-            return known[0]
-        number = len(self._keys)
-        self._keys[id(key)] = number, key
-        der = key.private_key.private_bytes(
-            Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
-        )
-        new.append(KeyOctets(number, key.algorithm, key.domain, key.selector, der))
-        return number
-
-    def body(self, content: int, body: bytes) -> bytes:
-        """Return ``body`` if the process does not have it yet."""
-        if content in self._contents:
-            return b""
-        self._contents.add(content)
-        self._octets += len(body)
-        return body
 
 
 class RemoteSession:
@@ -267,12 +203,12 @@ class SessionProcess(asyncio.Protocol):
 
     Attributes:
         lost: done when the process is gone.
+        unanswered: how often it was asked whether it is alive, since it last said so.
     """
 
     def __init__(self, keys: Keys) -> None:
         """``keys`` sign what is offered."""
-        self._keys = keys
-        self._known = _Known()
+        self._given = Given(keys)
         self._frames = Frames(TOLD_OCTETS_MAX)
         self._opening: dict[int, _Opening] = {}
         self._sessions: dict[int, RemoteSession] = {}
@@ -280,6 +216,7 @@ class SessionProcess(asyncio.Protocol):
         self._count = 0
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
+        self.unanswered = 0
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     @property
@@ -312,12 +249,7 @@ class SessionProcess(asyncio.Protocol):
 
     def offer(self, session: int, parcels: Sequence[Parcel]) -> None:
         """Hand over ``parcels``."""
-        forget = self._known.is_full
-        if forget:
-            self._known.forget()
-        new: list[KeyOctets] = []
-        orders = [self._order(parcel, new) for parcel in parcels]
-        self.say(Offer(session, orders, new, forget))
+        self.say(self._given.offer(session, parcels))
 
     def say(self, command: Command) -> None:
         """Send ``command`` at the end of this turn of the loop."""
@@ -325,45 +257,15 @@ class SessionProcess(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._outbox += pack_command(command)
 
+    def ping(self) -> None:
+        """Ask whether it is alive."""
+        self.unanswered += 1
+        self.say(Ping())
+
     def close(self) -> None:
         """End the process: it goes when its socket is closed."""
         if self._transport is not None:
             self._transport.close()
-
-    def _order(self, parcel: Parcel, new: list[KeyOctets]) -> Order:
-        found = self._keys.keys_for(
-            parcel.sending_domain, parcel.selector, parcel.accepted_at
-        )
-        numbers: tuple[int, ...] = ()
-        note = refusal = ""
-        if isinstance(found, str):
-            refusal = found
-        else:
-            note = found.note
-            numbers = tuple(self._known.number(key, new) for key in found.keys)
-        merge, content, fields, body = None, 0, b"", parcel.body
-        if parcel.merge is not None:
-            given = parcel.merge
-            content, fields = given.content, given.fields
-            merge = given.variant, given.recipient, given.message_id
-            body = self._known.body(content, body)
-        dsn = parcel.notify, parcel.orcpt, parcel.ret, parcel.envid
-        return Order(
-            parcel.delivery,
-            parcel.message,
-            parcel.header,
-            body,
-            parcel.recipient,
-            parcel.reverse_path,
-            to_micros(parcel.accepted_at),
-            numbers,
-            note,
-            refusal,
-            dsn if any(dsn) else (),
-            content,
-            merge,
-            fields,
-        )
 
     def _flush(self) -> None:
         outbox, self._outbox = self._outbox, []
@@ -388,6 +290,8 @@ class SessionProcess(asyncio.Protocol):
             case Closed(number, seen, reply):
                 if (session := self._sessions.pop(number, None)) is not None:
                     session.closed(seen, reply)
+            case Pong():
+                self.unanswered = 0
             case Opened(number) | NotOpened(number):
                 if (opening := self._opening.pop(number, None)) is not None:
                     self._answer(opening, event)

@@ -1,7 +1,7 @@
 """What goes between the node and a process that leads sessions, and back.
 
-The node sends commands, the process tells events; both are numbered by session. Octets
-(headers, bodies, keys) and secrets go one way only, from the node.
+The node sends commands, the process tells events; most are about one session, by its
+number. Octets (headers, bodies, keys) and secrets go one way only, from the node.
 
 Pure: values in, octets out, and back.
 """
@@ -107,7 +107,12 @@ class Abort:
     text: str
 
 
-Command: TypeAlias = Open | Offer | Quit | Recall | Abort
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Say that you are alive."""
+
+
+Command: TypeAlias = Open | Offer | Quit | Recall | Abort | Ping
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +175,12 @@ class Closed:
     reply: Reply | None
 
 
-Event: TypeAlias = Opened | NotOpened | Ends | Closed
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The process is alive."""
+
+
+Event: TypeAlias = Opened | NotOpened | Ends | Closed | Pong
 
 
 def pack_command(command: Command) -> list[bytes]:
@@ -186,6 +196,8 @@ def pack_command(command: Command) -> list[bytes]:
             return pack_frame(["recall", session, text])
         case Abort(session, text):
             return pack_frame(["abort", session, text])
+        case Ping():
+            return pack_frame(["ping", 0])
 
 
 def parse_command(frame: Frame) -> Command:
@@ -206,6 +218,8 @@ def parse_command(frame: Frame) -> Command:
             return Recall(session, *rest)
         case "abort":
             return Abort(session, *rest)
+        case "ping":
+            return Ping()
     raise ValueError(f"no command: {kind!r}")
 
 
@@ -326,6 +340,8 @@ def _event_parts(event: Event) -> list[Any]:
         case Closed(session, seen, reply):
             said = () if reply is None else _reply_parts(reply)
             return ["closed", session, seen, *said]
+        case Pong():
+            return ["pong"]
 
 
 def _parse_ends(session: int, remaining: int, seen: int, told: list[Any]) -> Ends:
@@ -353,6 +369,7 @@ _EVENTS: Final[dict[str, Callable[..., Event]]] = {
     "not opened": _parse_not_opened,
     "ends": _parse_ends,
     "closed": _parse_closed,
+    "pong": Pong,
 }
 
 

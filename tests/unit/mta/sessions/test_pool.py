@@ -40,7 +40,7 @@ from mailwright.ids import MessageId
 from mailwright.mta.dkim.records import record_text
 from mailwright.mta.preparing import Preparer
 from mailwright.mta.renderers import Renderers
-from mailwright.mta.sessions import pool, remote
+from mailwright.mta.sessions import given, pool
 from mailwright.mta.sessions.local import LocalSessions
 from mailwright.mta.sessions.pool import SessionProcesses
 from mailwright.mta.sessions.remote import RemoteSession
@@ -430,7 +430,7 @@ def test_a_message_without_a_key_waits_with_the_reason() -> None:
 def test_more_keys_than_are_kept_all_sign(
     monkeypatch: pytest.MonkeyPatch, secret: DkimSecret
 ) -> None:
-    monkeypatch.setattr(remote, "KEYS_MAX", 1)
+    monkeypatch.setattr(given, "KEYS_MAX", 1)
     secrets = [secret, rsa(), rsa(), secret]
 
     async def scene() -> None:
@@ -664,7 +664,7 @@ def test_a_process_that_does_not_go_is_ended(
     ],
     ids=["dies", "is not there", "babbles", "says too much", "says nonsense"],
 )
-def test_without_a_process_there_is_no_session_for_now_and_it_goes_on_trying(
+def test_without_a_process_a_session_waits_and_it_goes_on_trying(
     monkeypatch: pytest.MonkeyPatch, secret: DkimSecret, command: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(pool, "RESTART_S", 0.01)
@@ -672,15 +672,66 @@ def test_without_a_process_there_is_no_session_for_now_and_it_goes_on_trying(
     async def scene() -> None:
         async with (
             ScriptedReceiver() as receiver,
-            running(Keys(secret), command=command, start_within_s=0.1) as sessions,
+            running(Keys(secret), command=command) as sessions,
+            asyncio.TaskGroup() as tasks,
         ):
-            while sessions.deaths < 2:
-                reply = await sessions.open(call_to(receiver.port), print)
-                assert isinstance(reply, Reply)
-                assert (reply.code, reply.origin) == (451, Origin.LOCAL)
+            opening = tasks.create_task(sessions.open(call_to(receiver.port), print))
+            await until(lambda: sessions.deaths >= 2 or opening.done())
+            # One that dies under an opening is not asked without end.
+            assert not opening.done() or isinstance(opening.result(), Reply)
+            sessions.stop()
+            reply = await opening
+            assert isinstance(reply, Reply)
+            assert (reply.code, reply.origin) == (451, Origin.LOCAL)
             assert receiver.peers == []
 
     drive(scene)
+
+
+def hangs(monkeypatch: pytest.MonkeyPatch, secret: DkimSecret, pings: int) -> bool:
+    """Return whether a process that has stopped is replaced; it is asked every 50 ms."""
+    monkeypatch.setattr(pool, "RESTART_S", 0.01)
+    monkeypatch.setattr(pool, "PING_S", 0.05)
+    monkeypatch.setattr(pool, "PINGS_MAX", 10**6)  # while it starts
+    attempts: list[Attempt] = []
+    gate = asyncio.Event()
+
+    async def scene() -> bool:
+        async with (
+            ScriptedReceiver(Behaviour(gate=gate), Behaviour()) as receiver,
+            running(Keys(secret)) as sessions,
+        ):
+            call = call_to(receiver.port)
+            session = await opened(sessions, call, attempts)
+            session.offer([parcel(1)])
+            await receiver.at("DATA").wait()
+            [child] = children()
+            monkeypatch.setattr(pool, "PINGS_MAX", pings)
+            os.kill(child, signal.SIGSTOP)
+            [process] = sessions._processes
+            await until(lambda: bool(attempts) or process.unanswered > 30)
+            os.kill(child, signal.SIGCONT)
+            gate.set()
+            if not attempts:
+                return False
+            assert ends_of(attempts) == [(1, End.ORPHANED)]
+            [again] = await carried(sessions, call, [parcel(2)])
+            assert again.reply.code == 250
+            return sessions.deaths == 1
+
+    return asyncio.run(scene())
+
+
+def test_a_process_that_hangs_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, secret: DkimSecret
+) -> None:
+    assert hangs(monkeypatch, secret, 10)
+
+
+def test_the_control_lets_it_hang(
+    monkeypatch: pytest.MonkeyPatch, secret: DkimSecret
+) -> None:
+    assert not hangs(monkeypatch, secret, 10**6)
 
 
 def test_a_process_sees_nothing_of_the_node_but_its_socket(

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.session_rig import CONTENT, Keys, call_to, campaign_parcel, parcel
 from mailwright.accounts.signing_keys import DkimSecret
 from mailwright.attempt import LARGE_OCTETS, Attempt, End, Parcel
-from mailwright.mta.sessions import remote
+from mailwright.mta.sessions import given, remote
 from mailwright.mta.sessions.frames import Frames
 from mailwright.mta.sessions.remote import RemoteSession, SessionProcess
 from mailwright.mta.sessions.wire import (
@@ -419,7 +419,7 @@ def test_a_process_that_was_given_too_much_starts_anew(
         session = await rig.opened()
         session.offer([campaign_parcel(1)])
         await rig.sent()
-        monkeypatch.setattr(remote, bound, 0)
+        monkeypatch.setattr(given, bound, 0)
         session.offer([campaign_parcel(2)])
         [offer] = await rig.sent()
         assert isinstance(offer, Offer)

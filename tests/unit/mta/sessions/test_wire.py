@@ -26,6 +26,8 @@ from mailwright.mta.sessions.wire import (
     Open,
     Opened,
     Order,
+    Ping,
+    Pong,
     Quit,
     Recall,
     pack_command,
@@ -85,6 +87,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(Quit, numbers),
     st.builds(Recall, numbers, text),
     st.builds(Abort, numbers, text),
+    st.just(Ping()),
 )
 replies = st.builds(
     Reply,
@@ -106,6 +109,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(NotOpened, numbers, replies, st.booleans()),
     st.builds(Ends, numbers, numbers, numbers, st.lists(endings, max_size=5)),
     st.builds(Closed, numbers, numbers, st.none() | replies),
+    st.just(Pong()),
 )
 places = st.lists(st.integers(0, 5000))
 CALL = Call(
