@@ -60,6 +60,11 @@ domain = "*"
 next_hop = "{sink}"
 pipelining = "transactions"
 tls = "none"
+
+# As many connections to one receiver as the relays that this is compared with are told.
+[[provider]]
+name = "default"
+per_source_and_site = {{ connections = 100 }}
 """
 _STREAM: Final = """
 [[stream]]
