@@ -28,11 +28,14 @@ from mailwright.store.store import Store
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 DAY = "20260301"
-ROWS = 14
+ROWS = 38
 UPLOADED = [f"p{n}@{'ab'[n % 2]}.example" for n in range(ROWS)]
 #: Two rows that repeat others, and two that are no addresses.
 UPLOADED += ["p1@b.example", "no address", "p2@a.example", "none either"]
-SEEDS = (Seed("me@s.example", every=5),)
+EVERY = 5
+SEEDS = (Seed("me@s.example", every=EVERY),)
+#: A seed comes after every so many recipients.
+COPIES = ROWS // EVERY
 
 
 @lru_cache(maxsize=1)
@@ -127,8 +130,8 @@ def check(lives: Lives, store: SteppedStore) -> None:
     assert (sealed, rows, duplicates, invalid) == (ROWS, ROWS, 2, 2)
     people = store.rows("SELECT address, message, delivery, is_seed FROM recipients")
     addresses = Counter(row[0] for row in people)
-    assert addresses == Counter(UPLOADED[:ROWS]) + Counter({"me@s.example": 2})
-    assert sum(row[3] for row in people) == 2
+    assert addresses == Counter(UPLOADED[:ROWS]) + Counter({"me@s.example": COPIES})
+    assert sum(row[3] for row in people) == COPIES
     sent = store.rows("SELECT id, message, line, recipient FROM deliveries")
     assert {(row[3], row[1], row[0]) for row in sent} == {row[:3] for row in people}
     assert {row[0] for row in store.rows("SELECT id FROM messages")} == {
@@ -175,12 +178,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_seal_that_dies_anywhere_goes_on_exactly_there(tmp_path: Path) -> None:
-    assert walk(tmp_path, lambda number: [number, None]) > 50
+    assert walk(tmp_path, lambda number: [number, None]) > 100
 
 
 def test_a_seal_that_dies_twice_goes_on_exactly_there(tmp_path: Path) -> None:
     # The second life dies where the first one did, counted from its start.
-    assert walk(tmp_path, lambda number: [number, number // 2, None]) > 50
+    assert walk(tmp_path, lambda number: [number, number // 2, None]) > 100
 
 
 def test_a_store_that_commits_by_halves_is_found_out(tmp_path: Path) -> None:
