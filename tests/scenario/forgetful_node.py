@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from mailwright.cli.main import main
 from mailwright.queue import claims
+from mailwright.queue.claimed import Claimed, claimed_of
 from mailwright.queue.line import Line
-from mailwright.queue.settle import Claimed, claimed_of
 from mailwright.store.statements import Row
 
 

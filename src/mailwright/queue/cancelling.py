@@ -13,11 +13,12 @@ from mailwright.queue.choosing import (
     extent_of,
     slices,
 )
+from mailwright.queue.claimed import Claimed
 from mailwright.queue.delivery import State
 from mailwright.queue.holds import Hold
 from mailwright.queue.line import Line
 from mailwright.queue.selection import Selection
-from mailwright.queue.settle import Claimed, end_waiting
+from mailwright.queue.settle import end_waiting
 from mailwright.queue.sweep import waiting_of
 from mailwright.queue.tally import Tally
 from mailwright.store.ports import UnitStore

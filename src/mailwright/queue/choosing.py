@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, TypeVar
 from mailwright.clock import from_micros
 from mailwright.ids import HoldId, LineId
 from mailwright.queue.book import LineBook
+from mailwright.queue.claimed import Claimed, claimed_of
 from mailwright.queue.delivery import State
 from mailwright.queue.line import Line
 from mailwright.queue.operation_statements import (
@@ -19,7 +20,6 @@ from mailwright.queue.operation_statements import (
 from mailwright.queue.ports import Router
 from mailwright.queue.scheduler import Scheduler
 from mailwright.queue.selection import Selection, SelectionError
-from mailwright.queue.settle import Claimed, claimed_of
 from mailwright.site import Site
 from mailwright.store.ports import UnitStore
 from mailwright.store.statements import Row

@@ -14,12 +14,13 @@ from typing import Final
 
 from mailwright.clock import Clock, ClockTrust, from_micros, to_micros
 from mailwright.ids import MessageId, SourceId
+from mailwright.queue.claimed import Claimed, claimed_of
 from mailwright.queue.content import Content
 from mailwright.queue.delivery import MOVES, State
 from mailwright.queue.in_flight import InFlight
 from mailwright.queue.line import NOTHING_DUE, Line
 from mailwright.queue.reporting import Enclosure, Reporter
-from mailwright.queue.settle import Claimed, claimed_of, end_waiting
+from mailwright.queue.settle import end_waiting
 from mailwright.queue.statements import NEXT_DUE, SET_NEXT_DUE, QueueStatements
 from mailwright.queue.tally import Tally
 from mailwright.queue.terms import NoTerms, Terms

@@ -12,11 +12,11 @@ from typing import Final, Protocol
 
 from mailwright.ids import PoolId, SourceId
 from mailwright.permit import Permit, PermitKeys, Stop
+from mailwright.queue.claimed import Claimed
 from mailwright.queue.lane import FairLines
 from mailwright.queue.line import Line
 from mailwright.queue.loading import Carried, Loader
 from mailwright.queue.members import Members
-from mailwright.queue.settle import Claimed
 from mailwright.queue.strays import Strays
 from mailwright.queue.terms import Rest
 from mailwright.queue.tools import Tools

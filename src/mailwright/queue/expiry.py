@@ -17,11 +17,12 @@ from mailwright.events.types import EventType
 from mailwright.ids import LineId, MessageId
 from mailwright.queue.book import LineBook
 from mailwright.queue.choosing import SWEEP_SLICE, slices
+from mailwright.queue.claimed import Claimed, claimed_of
 from mailwright.queue.content import Content
 from mailwright.queue.delivery import State
 from mailwright.queue.line import Line
 from mailwright.queue.reporting import Reporter
-from mailwright.queue.settle import Claimed, claimed_of, end_waiting
+from mailwright.queue.settle import end_waiting
 from mailwright.queue.statements import CLAIMED, NEVER
 from mailwright.queue.sweep import waiting_of
 from mailwright.queue.tables import NEVER_EXPIRES, deliveries

@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 from mailwright.attempt import Attempt, End, Parcel
 from mailwright.ids import DeliveryId, SourceId
 from mailwright.permit import Permit
+from mailwright.queue.claimed import Claimed, parcel_of
 from mailwright.queue.dispatch import Lane
 from mailwright.queue.line import Line
-from mailwright.queue.settle import Claimed, parcel_of
 from mailwright.queue.settlement import UNSIGNABLE_REST
 from mailwright.queue.tools import Tools
 from mailwright.reply import Phase, Reply, local_reply

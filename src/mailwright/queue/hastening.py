@@ -4,11 +4,11 @@ from typing import Final
 
 from mailwright.clock import Clock, to_micros
 from mailwright.queue.choosing import Choosing, Extent, extent_of, lines_of, slices
+from mailwright.queue.claimed import Claimed
 from mailwright.queue.line import Line
 from mailwright.queue.operation_statements import BRING_FORWARD, BRING_ONE_FORWARD
 from mailwright.queue.scheduler import Scheduler
 from mailwright.queue.selection import Selection
-from mailwright.queue.settle import Claimed
 from mailwright.queue.statements import LINE_DUE
 from mailwright.store.ports import UnitStore
 from mailwright.store.statements import Step, Unit, Urgency

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 from mailwright.attempt import Attempt, End
 from mailwright.permit import Permit
+from mailwright.queue.claimed import Claimed, empty_parcel, parcel_of
 from mailwright.queue.content import Content
 from mailwright.queue.line import Line
-from mailwright.queue.settle import Claimed, empty_parcel, parcel_of
 from mailwright.queue.tools import Tools
 from mailwright.reply import Phase, Reply, local_reply
 from mailwright.site import Profile

@@ -16,8 +16,9 @@ from typing import Final
 
 from mailwright.accounts.directory import DsnPolicy, StreamClass
 from mailwright.envelope import Notify
+from mailwright.queue.claimed import Claimed
 from mailwright.queue.delivery import State
-from mailwright.queue.settle import Claimed, Move
+from mailwright.queue.settle import Move
 from mailwright.report import Action
 
 #: A delivery that has been tried this long without a verdict is reported as delayed.

@@ -25,6 +25,7 @@ from mailwright.queue.acceptance import (
     unconditional_rows,
 )
 from mailwright.queue.book import LineBook
+from mailwright.queue.claimed import Claimed
 from mailwright.queue.content import Content, Contents, checksum_of
 from mailwright.queue.content_statements import RETURNED_OCTETS
 from mailwright.queue.delivery import State
@@ -32,7 +33,7 @@ from mailwright.queue.line import Line, LineKey
 from mailwright.queue.notify import action_of, is_allowed, is_late
 from mailwright.queue.pace import Pace
 from mailwright.queue.ports import Composer
-from mailwright.queue.settle import Claimed, Move
+from mailwright.queue.settle import Move
 from mailwright.queue.tally import Tally
 from mailwright.report import Action, Cause, LastAttempt, Report
 from mailwright.store.ports import UnitStore

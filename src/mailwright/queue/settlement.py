@@ -15,6 +15,7 @@ from mailwright.attempt import Attempt, End, Outcome, Verdict
 from mailwright.clock import Clock, ClockTrust, to_micros
 from mailwright.events.types import EventType
 from mailwright.ids import DeliveryId, MessageId, SourceId
+from mailwright.queue.claimed import Claimed, empty_parcel
 from mailwright.queue.content import Content
 from mailwright.queue.delivery import MOVES, State
 from mailwright.queue.in_flight import InFlight
@@ -22,7 +23,7 @@ from mailwright.queue.line import NOTHING_DUE, Line
 from mailwright.queue.ports import Verdicts
 from mailwright.queue.reporting import Enclosure, Reporter
 from mailwright.queue.retry import next_attempt_at
-from mailwright.queue.settle import Claimed, Move, empty_parcel, move_of, unit_of
+from mailwright.queue.settle import Move, move_of, unit_of
 from mailwright.queue.statements import LINE_DUE, MAKE_DUE_BEFORE
 from mailwright.queue.tally import Tally
 from mailwright.reply import Phase, Reply, local_reply

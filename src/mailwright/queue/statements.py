@@ -309,7 +309,7 @@ class QueueStatements:
     doomed: Query
 
 
-#: Columns of a claimed row, in the order of :class:`mailwright.queue.settle.Claimed`.
+#: Columns of a claimed row, in the order of :class:`mailwright.queue.claimed.Claimed`.
 CLAIMED = (
     deliveries.c.id,
     deliveries.c.attempt,

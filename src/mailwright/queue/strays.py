@@ -6,8 +6,8 @@ Greylisting knows the source of the first attempt, so a retry waits for that one
 from collections import deque
 
 from mailwright.ids import SourceId
+from mailwright.queue.claimed import Claimed
 from mailwright.queue.line import Line
-from mailwright.queue.settle import Claimed
 
 
 class Strays:

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from mailwright.queue.choosing import slices
+from mailwright.queue.claimed import Claimed, claimed_of
 from mailwright.queue.line import Line
 from mailwright.queue.operation_statements import WAITING_OF_LINE
-from mailwright.queue.settle import Claimed, claimed_of
 from mailwright.store.ports import UnitStore
 
 #: Lines that are read at once: of a campaign most hold one or two deliveries.

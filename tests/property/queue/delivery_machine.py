@@ -46,6 +46,7 @@ from mailwright.queue.book import LineBook
 from mailwright.queue.campaign.slices import Placed, SeedRow, Slice, slice_unit
 from mailwright.queue.campaign.stored import campaign_of, draft_row, insert_campaign
 from mailwright.queue.campaign.tables import campaigns
+from mailwright.queue.claimed import Claimed, empty_parcel
 from mailwright.queue.claims import Claims
 from mailwright.queue.content import Contents
 from mailwright.queue.delivery import State
@@ -53,7 +54,7 @@ from mailwright.queue.in_flight import InFlight
 from mailwright.queue.intake import IntakeSettings, QueueIntake
 from mailwright.queue.line import NOTHING_DUE, Line, LineKey
 from mailwright.queue.recovery import discard_incomplete, load_lines, recover_sending
-from mailwright.queue.settle import Claimed, Move, empty_parcel, unit_of
+from mailwright.queue.settle import Move, unit_of
 from mailwright.queue.settlement import Settlement, SettlementSettings
 from mailwright.queue.statements import QueueStatements, queue_statements
 from mailwright.queue.tables import finished_of

@@ -7,9 +7,9 @@ from pathlib import Path
 from fakes.queueing import make_submission, open_queue
 from mailwright.bounce import suppression
 from mailwright.clock import ManualClock
+from mailwright.queue.claimed import Claimed
 from mailwright.queue.claims import Claims
 from mailwright.queue.in_flight import InFlight
-from mailwright.queue.settle import Claimed
 from mailwright.queue.statements import queue_statements
 
 

@@ -28,11 +28,12 @@ from fakes.queueing import (
 from mailwright.attempt import Attempt, End
 from mailwright.ids import Kind, MessageId, TenantId, parse_public
 from mailwright.queue.cancelling import Cancelling
+from mailwright.queue.claimed import Claimed
 from mailwright.queue.delivery import State
 from mailwright.queue.operations import Operations
 from mailwright.queue.parting import Parting
 from mailwright.queue.selection import Selection
-from mailwright.queue.settle import Claimed, end_waiting
+from mailwright.queue.settle import end_waiting
 from mailwright.queue.tables import deliveries
 from mailwright.store.statements import Unit
 

@@ -15,10 +15,11 @@ from mailwright.ids import (
     Subject,
     TenantId,
 )
+from mailwright.queue.claimed import Claimed
 from mailwright.queue.delivery import State
 from mailwright.queue.line import Line
 from mailwright.queue.notify import DELAY_AFTER, action_of, is_allowed, is_late
-from mailwright.queue.settle import Claimed, Move
+from mailwright.queue.settle import Move
 from mailwright.report import Action
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -15,9 +15,10 @@ from mailwright.ids import (
     Subject,
     TenantId,
 )
+from mailwright.queue.claimed import Claimed
 from mailwright.queue.delivery import FINAL, MOVES, SILENT, State
 from mailwright.queue.line import Line
-from mailwright.queue.settle import MAX_LOST, Claimed, Move, move_of
+from mailwright.queue.settle import MAX_LOST, Move, move_of
 from mailwright.reply import Phase, Reply
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -17,10 +17,11 @@ from mailwright.queue.campaign.tables import (
     recipients,
     rejects,
 )
+from mailwright.queue.claimed import claimed_of
 from mailwright.queue.delivery import State
 from mailwright.queue.operation_statements import WAITING_OF_LINE
 from mailwright.queue.retention import Forgetting, Retention
-from mailwright.queue.settle import claimed_of, end_waiting
+from mailwright.queue.settle import end_waiting
 from mailwright.queue.tables import contents, deliveries, finished_of, messages
 from mailwright.store.bodies import BodyStore
 from mailwright.store.statements import Query, Unit

@@ -20,8 +20,9 @@ START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 async def end(store, book, state: State, count: int) -> None:
     """End ``count`` of what waits."""
+    from mailwright.queue.claimed import claimed_of
     from mailwright.queue.operation_statements import WAITING_OF_LINE
-    from mailwright.queue.settle import claimed_of, end_waiting
+    from mailwright.queue.settle import end_waiting
 
     (line,) = list(book)
     (rows,) = await store.read(
