@@ -1,24 +1,25 @@
-"""A node that takes every error of its store for success: a control."""
+"""A node that takes what a dead process had in hand for delivered: a control.
+
+Usage: ``careless_node.py FILE``.
+"""
 
 import sys
-from typing import Any
 
+from mailwright.attempt import End
 from mailwright.cli.main import main
-from mailwright.store.statements import Unit
-from mailwright.store.writer import Writer
+from mailwright.mta.sessions.remote import RemoteSession
+from mailwright.reply import Phase, Reply
 
-_submit = Writer.submit
-
-
-def submit(self: Writer, unit: Unit, done: Any) -> Any:
-    """Hand ``unit`` in; say that it is stored, whatever becomes of it."""
-
-    def careless(result: Any, error: Any) -> None:
-        done([[(1,)] for _ in unit.steps] if error is not None else result, None)
-
-    return _submit(self, unit, careless)
+_TAKEN = Reply(250, "2.0.0", "surely taken", Phase.DOT)
 
 
-Writer.submit = submit  # type: ignore[method-assign]
+def orphan(self: RemoteSession) -> None:
+    """End all that is in hand well."""
+    parcels, self._parcels = self._parcels, {}
+    for parcel in parcels.values():
+        self._end(parcel, End.REPLIED, _TAKEN, ())
+
+
+RemoteSession.orphan = orphan  # type: ignore[method-assign]
 sys.argv.insert(1, "serve")
 main()

@@ -182,11 +182,11 @@ async def kill_amid_content(node: NodeProcess, door: str, number: int) -> None:
 
 
 def row_of(name: str, ledger: Ledger, control: bool | None) -> Row:
+    """Return what ``ledger`` says of a series of kills."""
     complaints = tuple(
         f"{copies} copies after a kill that explains {kill.bound:.1f}"
         for copies, kill in ledger.excesses
     )
-    """Return what ``ledger`` says of a series of kills."""
     return Row(
         name,
         ledger.rounds,
