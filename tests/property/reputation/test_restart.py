@@ -92,17 +92,19 @@ class Start:
                 *("google", "site", POOL, LineId(1), domain, TenantId(tenant), None),
                 *(StreamId(1), None, False),
             )
-            got, last = 0, None
+            got, given, owed = 0, [], back
             # A ledger gives its room in blocks: ask until there is no more.
             while got < want:
                 permit = self.permits.permit(keys, PROFILE, now, want - got, source)
                 if not permit.granted:
                     break
-                got, last = got + permit.granted, permit
-            if last is not None:
-                returned = min(back, last.granted)
-                self.permits.give_back(last, returned)
-                got -= returned
+                got += permit.granted
+                given.append(permit)
+            # How it was cut into blocks changes nothing: so much of all of it goes back.
+            for permit in reversed(given):
+                returned = min(owed, permit.granted)
+                self.permits.give_back(permit, returned)
+                got, owed = got - returned, owed - returned
             granted.append(got)
         return granted, now
 
