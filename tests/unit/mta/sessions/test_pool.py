@@ -7,7 +7,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -710,7 +710,8 @@ def hangs(monkeypatch: pytest.MonkeyPatch, secret: DkimSecret, pings: int) -> bo
             os.kill(child, signal.SIGSTOP)
             [process] = sessions._processes
             await until(lambda: bool(attempts) or process.unanswered > 30)
-            os.kill(child, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # it was killed
+                os.kill(child, signal.SIGCONT)
             gate.set()
             if not attempts:
                 return False
