@@ -1,25 +1,24 @@
-"""A node that takes what a dead process had in hand for delivered: a control.
-
-Usage: ``careless_node.py FILE``.
-"""
+"""A node that takes every error of its store for success: a control."""
 
 import sys
+from typing import Any
 
-from mailwright.attempt import End
 from mailwright.cli.main import main
-from mailwright.mta.sessions.remote import RemoteSession
-from mailwright.reply import Phase, Reply
+from mailwright.store.statements import Unit
+from mailwright.store.writer import Writer
 
-_TAKEN = Reply(250, "2.0.0", "surely taken", Phase.DOT)
-
-
-def orphan(self: RemoteSession) -> None:
-    """End all that is in hand well."""
-    parcels, self._parcels = self._parcels, {}
-    for parcel in parcels.values():
-        self._end(parcel, End.REPLIED, _TAKEN, ())
+_submit = Writer.submit
 
 
-RemoteSession.orphan = orphan  # type: ignore[method-assign]
+def submit(self: Writer, unit: Unit, done: Any) -> Any:
+    """Hand ``unit`` in; say that it is stored, whatever becomes of it."""
+
+    def careless(result: Any, error: Any) -> None:
+        done([[(1,)] for _ in unit.steps] if error is not None else result, None)
+
+    return _submit(self, unit, careless)
+
+
+Writer.submit = submit  # type: ignore[method-assign]
 sys.argv.insert(1, "serve")
 main()

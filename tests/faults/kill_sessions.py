@@ -15,7 +15,7 @@ from faults.kill import NamedTrial, row_of
 from faults.ledger import Row, Size
 from scenario.crashing import PACE_S, Kill, Ledger, trial
 
-_CONTROL = (str(Path(__file__).with_name("careless_node.py")),)
+_CONTROL = (str(Path(__file__).with_name("presuming_node.py")),)
 _PATIENCE_S = 300.0
 _TICK_S = 0.02
 _CLIENTS = 4
