@@ -9,9 +9,11 @@ import os
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 import uvloop
 
@@ -22,12 +24,14 @@ from mailwright.mta.preparing import Preparer
 from mailwright.mta.renderers import Renderers
 from mailwright.mta.sessions.host import Host, OrderKeys
 from mailwright.mta.sessions.local import LocalSessions
-from mailwright.mta.sessions.ready import OnReady, make_ready
+from mailwright.mta.sessions.ready import OnReady, Outcome, make_ready
 from mailwright.mta.sessions.threads import ThreadWorkers
 from mailwright.mta.tls import load_contexts
 
 #: Messages above this are prepared in a thread: they take tens of milliseconds.
 LARGE_OCTETS: Final = 262_144
+#: Messages that are prepared beside at once.
+TOGETHER: Final = 16
 
 
 class OwnWorkers:
@@ -37,24 +41,76 @@ class OwnWorkers:
     done beside: large messages, and what is rendered, so that a template which takes
     long, as far as it may, keeps other campaigns waiting and no other mail. Templates
     run one process further on, where no key is.
+
+    What waits to be done beside goes there together, whichever sessions it is of: a hop
+    to a thread and on to a process costs more than a message.
     """
 
     def __init__(self, preparer: Preparer, beside: ThreadWorkers) -> None:
         self._preparer = preparer
         self._beside = beside
+        self._waiting: deque[_Batch] = deque()
+        self._is_busy = False
 
     def prepare(
         self, parcels: Sequence[Parcel], *, has_8bitmime: bool, on_ready: OnReady
     ) -> None:
         """Call ``on_ready`` with one outcome for each parcel, now or later."""
         if any(map(_takes_long, parcels)):
-            self._beside.prepare(parcels, has_8bitmime=has_8bitmime, on_ready=on_ready)
+            self._waiting.append(_Batch(parcels, has_8bitmime, on_ready))
+            self._go_on()
         else:
             on_ready(make_ready(self._preparer, parcels, has_8bitmime=has_8bitmime))
 
+    def _go_on(self) -> None:
+        """Let the thread do what waits, if it does nothing."""
+        if self._is_busy or not self._waiting:
+            return
+        self._is_busy = True
+        taken = [self._waiting.popleft()]
+        parcels = list(taken[0].parcels)
+        while self._waiting and self._fits(parcels, taken[0]):
+            taken.append(self._waiting.popleft())
+            parcels += taken[-1].parcels
+        self._beside.prepare(
+            parcels,
+            has_8bitmime=taken[0].has_8bitmime,
+            on_ready=partial(self._on_ready, taken),
+        )
+
+    def _fits(self, parcels: Sequence[Parcel], first: "_Batch") -> bool:
+        """Whether the next batch goes with ``parcels``: not too much at once."""
+        following = self._waiting[0]
+        return (
+            following.has_8bitmime == first.has_8bitmime
+            and len(parcels) + len(following.parcels) <= TOGETHER
+            and not any(map(_is_large, (*parcels, *following.parcels)))
+        )
+
+    def _on_ready(self, taken: Sequence["_Batch"], outcomes: Sequence[Outcome]) -> None:
+        self._is_busy = False
+        self._go_on()
+        at = 0
+        for batch in taken:
+            begin, at = at, at + len(batch.parcels)
+            batch.on_ready(outcomes[begin:at])
+
+
+class _Batch(NamedTuple):
+    """What waits to be prepared beside."""
+
+    parcels: Sequence[Parcel]
+    has_8bitmime: bool
+    on_ready: OnReady
+
+
+def _is_large(parcel: Parcel) -> bool:
+    # A campaign's content is there once, however large.
+    return parcel.merge is None and len(parcel.body) > LARGE_OCTETS
+
 
 def _takes_long(parcel: Parcel) -> bool:
-    return parcel.merge is not None or len(parcel.body) > LARGE_OCTETS
+    return parcel.merge is not None or _is_large(parcel)
 
 
 async def host(node: socket.socket) -> None:
