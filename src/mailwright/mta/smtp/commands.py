@@ -176,18 +176,13 @@ def parse_command(line: bytes, *, is_extended: bool) -> Command | Reply:
     return grammar.parse(argument, is_extended)
 
 
-def _hello(argument: str, *, is_extended: bool) -> Command | Reply:
-    if not argument or " " in argument or len(argument.encode()) > MAX_NAME_OCTETS:
-        return local_reply(501, "5.5.4", "say which host you are", Phase.EHLO)
-    return Hello(argument, is_extended)
+def _hello(*, is_extended: bool) -> "_Parser":
+    def parse(argument: str, _is_extended: bool) -> Command | Reply:
+        if not argument or " " in argument or len(argument.encode()) > MAX_NAME_OCTETS:
+            return local_reply(501, "5.5.4", "say which host you are", Phase.EHLO)
+        return Hello(argument, is_extended)
 
-
-def _ehlo(argument: str, _is_extended: bool) -> Command | Reply:
-    return _hello(argument, is_extended=True)
-
-
-def _helo(argument: str, _is_extended: bool) -> Command | Reply:
-    return _hello(argument, is_extended=False)
+    return parse
 
 
 def _auth(argument: str, _is_extended: bool) -> Command | Reply:
@@ -386,8 +381,8 @@ class _Grammar(NamedTuple):
 
 _NO_VERB: Final = _Grammar(None)
 _GRAMMARS: Final[Mapping[bytes, _Grammar]] = {
-    b"EHLO": _Grammar(_ehlo),
-    b"HELO": _Grammar(_helo),
+    b"EHLO": _Grammar(_hello(is_extended=True)),
+    b"HELO": _Grammar(_hello(is_extended=False)),
     b"STARTTLS": _Grammar(_alone(StartTls()), Phase.TLS),
     b"AUTH": _Grammar(_auth, Phase.AUTH, MAX_AUTH_OCTETS),
     b"MAIL": _Grammar(_mail, Phase.MAIL, MAX_PATH_COMMAND_OCTETS),
