@@ -429,17 +429,27 @@ def test_a_process_that_was_given_too_much_starts_anew(
     drive(test)
 
 
+async def asked(rig: Rig) -> tuple[asyncio.Future[object], int]:
+    """Ask for a session; return what waits for it, and its number."""
+    opening = asyncio.ensure_future(rig.process.open(call_to(25), [].append))
+    await asyncio.sleep(0)
+    [command] = await rig.sent()
+    return opening, command.session
+
+
+async def check_given_up(rig: Rig, opening: asyncio.Future[object]) -> None:
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert [type(each) for each in await rig.sent()] == [Abort]
+
+
 def test_an_opening_that_is_cancelled_when_it_was_answered_is_closed() -> None:
     async def test() -> None:
         rig = Rig(secret())
-        opening = asyncio.ensure_future(rig.process.open(call_to(25), [].append))
-        await asyncio.sleep(0)
-        [command] = await rig.sent()
-        rig.tell(opened(command.session))
+        opening, number = await asked(rig)
+        rig.tell(opened(number))
         opening.cancel()  # before it runs
-        with pytest.raises(asyncio.CancelledError):
-            await opening
-        assert [type(each) for each in await rig.sent()] == [Abort]
+        await check_given_up(rig, opening)
         assert rig.process.load == 0
 
     drive(test)
@@ -448,14 +458,10 @@ def test_an_opening_that_is_cancelled_when_it_was_answered_is_closed() -> None:
 def test_an_opening_that_is_cancelled_before_it_is_answered_stays_closed() -> None:
     async def test() -> None:
         rig = Rig(secret())
-        opening = asyncio.ensure_future(rig.process.open(call_to(25), [].append))
-        await asyncio.sleep(0)
-        [command] = await rig.sent()
+        opening, number = await asked(rig)
         opening.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await opening
-        assert [type(each) for each in await rig.sent()] == [Abort]
-        rig.tell(opened(command.session))  # it was under way
+        await check_given_up(rig, opening)
+        rig.tell(opened(number))  # it was under way
         assert rig.process.load == 0
 
     drive(test)
@@ -467,16 +473,11 @@ def test_an_answer_may_come_in_the_turn_in_which_its_opening_is_cancelled(
 ) -> None:
     async def test() -> None:
         rig = Rig(secret())
-        opening = asyncio.ensure_future(rig.process.open(call_to(25), [].append))
-        await asyncio.sleep(0)
-        [command] = await rig.sent()
+        opening, number = await asked(rig)
         opening.cancel()
-        number = command.session
         no = NotOpened(number, BUSY, is_tls=False)
         rig.tell(opened(number) if is_opened else no)  # and it has not run yet
-        with pytest.raises(asyncio.CancelledError):
-            await opening
-        assert [type(each) for each in await rig.sent()] == [Abort]
+        await check_given_up(rig, opening)
         assert rig.process.load == 0
 
     drive(test)
