@@ -40,6 +40,10 @@ def _never() -> bool:
     return False
 
 
+def _nobody(_connection: "Connection", _ended: Ended) -> None:
+    """Be told of ends by a connection whose owner has let go of it."""
+
+
 class Connection(asyncio.Protocol):
     """A connection to a receiver.
 
@@ -158,6 +162,14 @@ class Connection(asyncio.Protocol):
         self._transport.close()
         await asyncio.wait((self._lost,), timeout=CLOSE_S)
         self._drop()
+
+    def release(self) -> None:
+        """Let go of whoever is told of ends; nothing may be offered any more.
+
+        Each of the two holds the other: without this both would stay in memory, and the
+        buffers of TLS with them, until a look for garbage.
+        """
+        self._on_ended = _nobody
 
     def _drop(self) -> None:
         # Python 3.11.2 (Debian 12) raises when a TLS transport that has closed is aborted.

@@ -105,7 +105,10 @@ class LocalSession:
         await self.connection.end()
 
     async def give_up(self, text: str) -> None:
-        """Drop the connection; return when everything in hand has its end."""
+        """Drop the connection; return when everything in hand has its end.
+
+        Nothing may be offered any more.
+        """
         self.connection.abort(text)
         reply = local_reply(421, "4.3.2", text, Phase.MAIL)
         for parcels in list(self._preparing.values()):
@@ -113,6 +116,7 @@ class LocalSession:
             for parcel in parcels:
                 self._on_attempt(Attempt(parcel, End.NOT_OFFERED, reply))
         self._preparing.clear()
+        self.connection.release()
 
     def ended(self, connection: Connection, ended: Ended) -> None:
         """Tell of the end of a transaction of ``connection``."""

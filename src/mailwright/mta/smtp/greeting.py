@@ -14,7 +14,7 @@ import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import ClassVar, Final
 
 from mailwright.errors import RemoteProtocolError
 from mailwright.mta.smtp.extensions import (
@@ -117,16 +117,6 @@ class Greeting:
         self._ehlo_name = ehlo_name
         self._demand = demand
         self._login = login
-        self._handlers: Mapping[Step, Callable[[ServerReply], bytes]] = {
-            Step.BANNER: self._on_banner,
-            Step.EHLO: self._on_ehlo,
-            Step.HELO: self._on_helo,
-            Step.STARTTLS: self._on_starttls,
-            Step.AUTH_PLAIN: self._on_authenticated,
-            Step.AUTH_LOGIN: self._on_auth_login,
-            Step.AUTH_USER: self._on_auth_user,
-            Step.AUTH_PASSWORD: self._on_authenticated,
-        }
 
     @property
     def phase(self) -> Phase:
@@ -141,7 +131,7 @@ class Greeting:
         """
         if said.code == 421:  # RFC 5321 §3.8: the server leaves, whatever was asked
             return self._refuse(to_reply(said, self.phase))
-        return self._handlers[self.step](said)
+        return self._HANDLERS[self.step](self, said)
 
     def on_tls(self, *, is_verified: bool) -> bytes:
         """Continue after the handshake; return EHLO (RFC 3207 §4.2)."""
@@ -249,6 +239,19 @@ class Greeting:
         if said.code_class in {2, 3}:
             raise RemoteProtocolError(f"{said.code} is no reply to {self.step.value}")
         return self._refuse(to_reply(said, self.phase))
+
+    # Methods of the class: bound ones would keep each greeting until the next look for
+    # garbage, and its connection with it.
+    _HANDLERS: ClassVar[Mapping[Step, Callable[["Greeting", ServerReply], bytes]]] = {
+        Step.BANNER: _on_banner,
+        Step.EHLO: _on_ehlo,
+        Step.HELO: _on_helo,
+        Step.STARTTLS: _on_starttls,
+        Step.AUTH_PLAIN: _on_authenticated,
+        Step.AUTH_LOGIN: _on_auth_login,
+        Step.AUTH_USER: _on_auth_user,
+        Step.AUTH_PASSWORD: _on_authenticated,
+    }
 
 
 def _base64(text: str) -> bytes:
