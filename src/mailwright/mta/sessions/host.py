@@ -238,6 +238,7 @@ class Host(asyncio.Protocol):
         if led.session is not None:
             self._tell_ends()
             self._tell(Closed(number, led.seen, reply))
+            led.session = None  # it holds what tells of its ends, and that holds this
 
     def _on_attempt(self, number: int, led: _Led, attempt: Attempt) -> None:
         self._order_keys.forget(attempt.parcel)
