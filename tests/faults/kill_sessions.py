@@ -19,6 +19,8 @@ _CONTROL = (str(Path(__file__).with_name("presuming_node.py")),)
 _PATIENCE_S = 300.0
 _TICK_S = 0.02
 _CLIENTS = 4
+#: Processes that die young are replaced later and later: after ten, 30 s later.
+_KILLS_OF_A_LIFE = 6
 
 
 class SessionTrial(NamedTrial):
@@ -72,7 +74,8 @@ async def _ledger(
 ) -> Ledger:
     async with trial(folder, seed=seed, command=command) as plain:
         series = SessionTrial(plain.settings, plain.net, plain.command, plain.rng)
-        await series.live(kills)
+        for start in range(0, kills, _KILLS_OF_A_LIFE):
+            await series.live(min(_KILLS_OF_A_LIFE, kills - start))
         return series.ledger(await series.drain())
 
 
