@@ -15,7 +15,7 @@ from mailwright.clock import Clock, from_micros, to_micros
 from mailwright.events.log import About, write_event
 from mailwright.events.types import EventType
 from mailwright.ids import CampaignId, DeliveryId, MessageId, Subject, TenantId
-from mailwright.queue.book import LineBook
+from mailwright.queue.book import Alike, LineBook
 from mailwright.queue.statements import (
     DISCARD_CONTENT,
     DISCARD_DELIVERIES,
@@ -143,9 +143,9 @@ def _due_again(late: Sequence[tuple[int, int, int]]) -> Unit:
 
 async def load_lines(store: UnitStore, book: LineBook) -> None:
     """Fill ``book`` with every line that holds mail, a page at a time."""
-    after = 0
+    after, alike = 0, Alike()
     while True:
         (rows,) = await store.read(LINES_WITH_MAIL(after=after, page=_PAGE))
-        after = book.load(rows)
+        after = book.load(rows, alike)
         if len(rows) < _PAGE:
             return
