@@ -149,9 +149,9 @@ def _is_dot_string(text: str) -> bool:
     )
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)  # more would cost memory: to look anew takes microseconds
 def canonical_domain(text: str) -> str:
-    """Return ``text`` as lower-case A-labels.
+    """Return ``text`` as lower-case A-labels; itself, if it is that.
 
     Raises:
         AddressError: a literal, a single label, a label that is empty, too long or not
@@ -177,4 +177,4 @@ def canonical_domain(text: str) -> str:
         raise AddressError("domain has an invalid label")
     if _NUMBER.fullmatch(labels[-1]):
         raise AddressError("address literals are not accepted")
-    return domain
+    return text if domain == text else domain  # many keep it: they share one object

@@ -26,7 +26,9 @@ def site_key(hosts: Collection[str]) -> str:
     if not names:
         raise ValueError("a site has at least one host")
     if len(names) == 1:
-        return names[0]
+        (name,) = names
+        # The string of the host itself, where it can be: whoever keeps both has one.
+        return next((host for host in hosts if host == name), name)
     digest = hashlib.sha256("\n".join(names).encode()).digest()[:_DIGEST_OCTETS]
     text = base64.b32encode(digest).decode("ascii").lower()
     return f"{names[0]}+{len(names) - 1}~{text}"
