@@ -144,10 +144,31 @@ class QueryLimiter:
 
 @dataclass(slots=True)
 class _Entry:
-    answer: Answer[Any]
+    """An answer without its time, and times of ours: there are tens of thousands."""
+
+    outcome: Outcome
+    records: tuple[Any, ...]
+    reason: str
     fresh_until: float
     stale_until: float
     failures: int = 0
+
+    def told(self, now: float) -> Answer[Any]:
+        """Return it with the time that it has left."""
+        return Answer(self.outcome, self.records, self.fresh_until - now, self.reason)
+
+
+def _entry(
+    answer: Answer[Any], fresh_until: float, stale_until: float, failures: int = 0
+) -> _Entry:
+    return _Entry(
+        answer.outcome,
+        answer.records,
+        answer.reason,
+        fresh_until,
+        stale_until,
+        failures,
+    )
 
 
 _Question: TypeAlias = tuple[RdataType, str]
@@ -170,7 +191,7 @@ class AnswerCache:
             return None
         # Moved to the young end: dictionaries keep the order of insertion.
         self._entries[question] = self._entries.pop(question)
-        return replace(entry.answer, ttl_s=entry.fresh_until - now)
+        return entry.told(now)
 
     def put(self, question: _Question, answer: Answer[Any], now: float) -> Answer[Any]:
         """Remember ``answer`` and return what to tell: for a failure, maybe an old one."""
@@ -181,11 +202,11 @@ class AnswerCache:
             is_found = answer.outcome is Outcome.FOUND
             longest = MAX_TTL_S if is_found else MAX_NEGATIVE_TTL_S
             until = now + min(max(answer.ttl_s, MIN_TTL_S), longest)
-            entry = _Entry(answer, until, until + STALE_S if is_found else 0.0)
+            entry = _entry(answer, until, until + STALE_S if is_found else 0.0)
         if len(self._entries) >= self._size:
             del self._entries[next(iter(self._entries))]
         self._entries[question] = entry
-        return replace(entry.answer, ttl_s=entry.fresh_until - now)
+        return entry.told(now)
 
     def stale(
         self, question: _Question, answer: Answer[Any], now: float
@@ -198,9 +219,9 @@ class AnswerCache:
         failures = 1 + (old.failures if old is not None else 0)
         until = now + FAILED_TTL_S * min(failures, 3)
         if old is None or now >= old.stale_until:
-            return _Entry(answer, until, 0.0, failures)
+            return _entry(answer, until, 0.0, failures)
         kept = _instead_of(answer, old, now)
-        return _Entry(kept, until, old.stale_until, failures)
+        return _entry(kept, until, old.stale_until, failures)
 
 
 def _instead_of(failure: Answer[Any], old: _Entry, now: float) -> Answer[Any]:
@@ -209,7 +230,7 @@ def _instead_of(failure: Answer[Any], old: _Entry, now: float) -> Answer[Any]:
     return replace(
         failure,
         outcome=Outcome.FOUND,
-        records=old.answer.records,
+        records=old.records,
         reason=f"old answer, {failure.reason}",
     )
 

@@ -1,5 +1,7 @@
 """The pure parts: what is remembered, and how a dead resolver is spared."""
 
+from dataclasses import replace
+
 import pytest
 from dns.rdatatype import RdataType
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from mailwright.resolver import (
     DEAD_AFTER,
     DEAD_QUERIES_PER_S,
+    FAILED_TTL_S,
     Answer,
     AnswerCache,
     MxRecord,
@@ -26,6 +29,18 @@ def test_the_question_asked_longest_ago_is_forgotten_first() -> None:
     cache.put((RdataType.MX, "c"), FOUND, 1.0)
     kept = [name for name in "abc" if cache.get((RdataType.MX, name), 2.0)]
     assert kept == ["a", "c"]
+
+
+def test_an_answer_comes_back_whole_with_the_time_that_it_has_left() -> None:
+    cache, question = AnswerCache(2), (RdataType.MX, "a")
+    told = cache.put(question, replace(FOUND, reason="why"), 100.0)
+    assert told == replace(FOUND, reason="why")
+    assert cache.get(question, 110.0) == replace(FOUND, reason="why", ttl_s=290.0)
+    failed = cache.put(question, Answer(Outcome.FAILED, reason="down"), 500.0)
+    assert failed == Answer(
+        Outcome.FOUND, FOUND.records, FAILED_TTL_S, "old answer, down"
+    )
+    assert cache.get(question, 501.0) == replace(failed, ttl_s=FAILED_TTL_S - 1)
 
 
 @pytest.mark.parametrize("kind", [RdataType.A, RdataType.TXT])
