@@ -32,7 +32,7 @@ from mailwright.daemon.state import DATABASE_NAME, open_state
 from mailwright.daemon.systemd import Notifier, Watchdog
 from mailwright.daemon.wiring import Node, apply, wire
 from mailwright.events.latest import last_event_at
-from mailwright.large_blocks import give_back_large_blocks
+from mailwright.large_blocks import give_back_free_blocks, give_back_large_blocks
 from mailwright.queue.recovery import (
     bring_back,
     discard_incomplete,
@@ -270,6 +270,8 @@ async def serve(
                 # for garbage among it takes a tenth of a second.
                 gc.collect()
                 gc.freeze()
+                # What the start needed besides is free now, and nobody needs as much again.
+                give_back_free_blocks()
                 # Next to nothing of a message is in a cycle; looking for one after every 700
                 # objects took a twentieth of the processor's time.
                 gc.set_threshold(50_000, 50, 100)
