@@ -222,19 +222,19 @@ def test_lines_take_turns_however_many_come_and_go(number: int) -> None:
 def test_a_turn_among_many_lines_costs_what_one_among_few_does() -> None:
     """The first of very many is found at once, whatever was taken out before it."""
 
-    def cpu_s(number: int, turns: int = 5_000) -> float:
+    def cpu_s_each(number: int) -> float:
         lines = FairLines()
         for each in range(number):
             lines.add(make_line(each))
         began_at = time.process_time()
-        for _ in range(turns):
+        for _ in range(number):
             line = lines.next_line()
             assert line is not None
             lines.remove(line)
-        return time.process_time() - began_at
+        return (time.process_time() - began_at) / number
 
-    # In a plain dictionary it is thousands of times as much.
-    assert cpu_s(40_000) < 20 * cpu_s(5_000)
+    # In a plain dictionary it is fifteen times as much.
+    assert cpu_s_each(100_000) < 5 * cpu_s_each(2_000)
 
 
 def test_a_lane_with_one_line_takes_little_memory() -> None:
