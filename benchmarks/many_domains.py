@@ -57,6 +57,8 @@ class Figures:
     dead_questions: int = 0
     rss_start_mb: float = 0.0
     rss_max_mb: float = 0.0
+    rss_with_processes_start_mb: float = 0.0
+    rss_with_processes_mb: float = 0.0
     cpu_ms_each: float = 0.0
     loop: dict[str, Any] = field(default_factory=dict)
 
@@ -206,6 +208,7 @@ async def _job(
     node: Watched, net: Internet, dns: SlowDns, figures: Figures, within_s: float
 ) -> None:
     figures.rss_start_mb = node.rss_mb()[0]
+    figures.rss_with_processes_start_mb = node.rss_with_processes_mb()[0]
     cpu_s, began_at = node.cpu_s(), time.perf_counter()
     dns.is_dead = True
     await submit(node.smtp, small_domains(figures.domains))
@@ -228,6 +231,7 @@ async def _job(
     figures.dead_questions = dns.counts[True]
     figures.questions_open_max = dns.open_max
     figures.rss_max_mb = node.rss_mb()[1]
+    figures.rss_with_processes_mb = node.rss_with_processes_mb()[1]
     figures.cpu_ms_each = (node.cpu_s() - cpu_s) * 1000 / figures.domains
 
 
@@ -262,9 +266,12 @@ def report(figures: Figures) -> str:
         f"{figures.lanes_max} of {figures.lanes_limit}, look-ups waiting "
         f"{figures.lookups_max}; {figures.questions} questions, "
         f"{figures.questions_open_max} at once, {figures.dead_questions} in "
-        f"{figures.dead_s:.1f} s to the dead name server; RSS {figures.rss_start_mb:.0f}"
-        f" → {figures.rss_max_mb:.0f} MB; the loop was late by {loop['late_max_ms']} ms "
-        f"at most, busy for {loop['busy_max_ms']} ms (p99 {loop['busy_p99_ms']})"
+        f"{figures.dead_s:.1f} s to the dead name server; node "
+        f"{figures.rss_start_mb:.0f} → {figures.rss_max_mb:.0f} MB, with its processes "
+        f"{figures.rss_with_processes_start_mb:.0f} → "
+        f"{figures.rss_with_processes_mb:.0f} MB; "
+        f"the loop was late by {loop['late_max_ms']} ms at most, busy for "
+        f"{loop['busy_max_ms']} ms (p99 {loop['busy_p99_ms']})"
     )
 
 

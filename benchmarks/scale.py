@@ -5,7 +5,8 @@
 of events), starts a node on it as a restart would, and watches it from outside:
 
 * how long from the start of the process to the first copy at a receiver;
-* its resident memory, at the first delivery and at most;
+* its resident memory, at the first delivery and at most, alone and with the processes
+  that it has started, and how many sites it has looked up by then;
 * how late its event loop is, and how much of that is its own doing;
 * what a pull costs: a claim of eight deliveries of a line, in the same database.
 
@@ -69,6 +70,8 @@ class Figures:
     first_delivery_cpu_s: float = 0.0
     rss_at_first_mb: float = 0.0
     rss_max_mb: float = 0.0
+    rss_with_processes_mb: float = 0.0
+    sites: int = 0
     delivered: int = 0
     watched_s: float = 0.0
     lanes_max: int = 0
@@ -149,7 +152,9 @@ async def restart(
             await first
             await _watch(node, figures, watch_s)
             figures.delivered = net.inbox.totals.copies
+            figures.sites = sum(kind == "MX" for kind, _ in net.dns.queries)
             figures.rss_max_mb = node.rss_mb()[1]
+            figures.rss_with_processes_mb = node.rss_with_processes_mb()[1]
             figures.loop = await node.stop()
             await draining
     finally:
@@ -244,9 +249,11 @@ node runs        {figures.running_s:.2f} s after its start
 first delivery   {figures.first_delivery_s:.2f} s, \
 {figures.first_delivery_cpu_s:.2f} s of processor time
 RSS              {figures.rss_at_first_mb:.0f} MB at the first delivery, \
-{figures.rss_max_mb:.0f} MB at most
+node {figures.rss_max_mb:.0f} MB at most, with its processes \
+{figures.rss_with_processes_mb:.0f} MB
 delivered        {figures.delivered} in {figures.watched_s:.0f} s
-lanes, look-ups  {figures.lanes_max}, {figures.lookups_max} at most
+lanes, look-ups  {figures.lanes_max}, {figures.lookups_max} at most; \
+{figures.sites} sites looked up
 loop             late by {loop["late_max_ms"]} ms at most (p99 {loop["late_p99_ms"]}), \
 busy for {loop["busy_max_ms"]} ms at most (p99 {loop["busy_p99_ms"]})
 pull             p50 {pull["wall_p50"]} ms, p99 {pull["wall_p99"]} ms; \

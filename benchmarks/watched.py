@@ -67,13 +67,12 @@ class Watched:
     def rss_mb(self) -> tuple[float, float]:
         """Return its resident memory, now and at most."""
         assert self._process is not None
-        text = Path(f"/proc/{self._process.pid}/status").read_text()
-        found = {}
-        for line in text.splitlines():
-            name, _, value = line.partition(":")
-            if name in {"VmRSS", "VmHWM"}:
-                found[name] = int(value.split()[0]) * 1024 / 1e6
-        return found["VmRSS"], found["VmHWM"]
+        return rss_mb(self._process.pid)
+
+    def rss_with_processes_mb(self) -> tuple[float, float]:
+        """Return the same, of it and the processes that it has started together."""
+        assert self._process is not None
+        return rss_with_processes_mb(self._process.pid)
 
     def cpu_s(self) -> float:
         """Return the processor time that it has used."""
@@ -95,6 +94,35 @@ class Watched:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
+
+
+def rss_mb(pid: int) -> tuple[float, float]:
+    """Return the resident memory of a process, now and at most."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    found = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name in {"VmRSS", "VmHWM"}:
+            found[name] = int(value.split()[0]) * 1024 / 1e6
+    return found["VmRSS"], found["VmHWM"]
+
+
+def rss_with_processes_mb(pid: int) -> tuple[float, float]:
+    """Return the resident memory of a process and its descendants, now and at most.
+
+    Pages that several of them share, as those of libraries, are counted in each, and the
+    most of each as if all came at once: together they take no more than this.
+    """
+    found = [rss_mb(each) for each in _with_descendants(pid)]
+    return sum(now for now, _ in found), sum(most for _, most in found)
+
+
+def _with_descendants(pid: int) -> list[int]:
+    found = [pid]
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            found += _with_descendants(int(child))
+    return found
 
 
 async def metrics_of(address: tuple[str, int]) -> dict[str, float]:
