@@ -80,8 +80,8 @@ def mailwright(folder: Path, key: Path, sink: int) -> Iterator[Relay]:
                 "durable: one SQLite file, WAL, synchronous=FULL; "
                 "250 after the commit, many accepts in one",
                 "outcomes: each written to the same file, events too",
-                "signing: in the node, relaxed/relaxed",
-                "log: level warning; one process",
+                "signing: relaxed/relaxed, in the process that leads the sessions",
+                "log: level warning; two processes",
             ),
         )
 
