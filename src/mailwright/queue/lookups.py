@@ -4,6 +4,7 @@ Pure bookkeeping; whoever drives it asks the router.
 """
 
 from collections import OrderedDict, deque
+from itertools import islice
 from typing import Final
 
 from mailwright.ids import TenantId
@@ -23,7 +24,8 @@ class Lookups:
     def __init__(self, *, workers: int = WORKERS, sites_max: int = SITES_MAX) -> None:
         self._workers_max = workers
         self._sites_max = sites_max
-        self._sites: OrderedDict[str, Site] = OrderedDict()
+        # Not an ordered one, for what that takes: so the oldest go many at a time.
+        self._sites: dict[str, Site] = {}
         #: Domains whose look-up began before the last :meth:`forget`.
         self._outdated: set[str] = set()
         self._lines: dict[str, list[Line]] = {}
@@ -42,10 +44,12 @@ class Lookups:
 
     def remember(self, domain: str, site: Site) -> None:
         """Keep where mail of ``domain`` goes."""
+        self._sites.pop(domain, None)
         self._sites[domain] = site
-        self._sites.move_to_end(domain)
         if len(self._sites) > self._sites_max:
-            self._sites.popitem(last=False)
+            # To find the first of a dictionary takes as long as many were first.
+            for oldest in list(islice(self._sites, len(self._sites) // 8 or 1)):
+                del self._sites[oldest]
 
     def forget(self) -> None:
         """Know no site any more; what is being looked up now is not remembered."""
