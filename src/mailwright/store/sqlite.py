@@ -35,7 +35,7 @@ WRITER_PRAGMAS: Final[Mapping[str, int | str]] = {
     # The writer checkpoints by itself, after it has answered, and sees the errors.
     "wal_autocheckpoint": 0,
     "journal_size_limit": 64 << 20,
-    "cache_size": -32 << 10,  # KiB
+    "cache_size": -16 << 10,  # KiB; what is not in it is in the system's
     "temp_store": 2,  # memory: a full disk must not fail a sort
     "trusted_schema": 0,
     "locking_mode": "normal",
@@ -45,7 +45,7 @@ READER_PRAGMAS: Final[Mapping[str, int | str]] = {
     "query_only": 1,
     "journal_mode": "wal",
     "busy_timeout": _BUSY_MS,
-    "cache_size": -8 << 10,
+    "cache_size": -4 << 10,
     "temp_store": 2,
     "trusted_schema": 0,
 }
