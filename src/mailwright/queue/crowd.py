@@ -6,7 +6,7 @@ limit, and an eighth is kept from any one provider; who finds no room waits in l
 the next lane is for the provider that has the fewest.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter, deque
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -19,7 +19,10 @@ class Crowd(Generic[T]):
         self.limit = limit
         self._lanes = 0
         self._by_provider: Counter[str] = Counter()
-        self._waiting: dict[str, OrderedDict[T, None]] = {}
+        #: Those of each provider in turn. There may be a hundred thousand: an ordered
+        #: dictionary of them takes twice as much.
+        self._waiting: dict[str, deque[T]] = {}
+        self._known: dict[str, set[T]] = {}
 
     def has_room(self, provider: str) -> bool:
         """Return whether ``provider`` may have one lane more."""
@@ -40,7 +43,10 @@ class Crowd(Generic[T]):
 
     def wait(self, provider: str, waiter: T) -> None:
         """Let ``waiter`` wait for a lane; who waits already keeps its place."""
-        self._waiting.setdefault(provider, OrderedDict())[waiter] = None
+        known = self._known.setdefault(provider, set())
+        if waiter not in known:
+            known.add(waiter)
+            self._waiting.setdefault(provider, deque()).append(waiter)
 
     def next_waiter(self) -> T | None:
         """Return who may have a lane now, and let it wait no more."""
@@ -52,7 +58,8 @@ class Crowd(Generic[T]):
         if provider is None:
             return None
         waiting = self._waiting[provider]
-        waiter, _ = waiting.popitem(last=False)
+        waiter = waiting.popleft()
+        self._known[provider].discard(waiter)
         if not waiting:
-            del self._waiting[provider]
+            del self._waiting[provider], self._known[provider]
         return waiter

@@ -1,12 +1,18 @@
 """The lanes there are, which line is in which, and who waits for one."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from mailwright.ids import LineId, PoolId
 from mailwright.queue.crowd import Crowd
 from mailwright.queue.dispatch import Lane
 from mailwright.queue.line import Line
 from mailwright.site import Site
+
+#: When a line that found no room for a lane looks for it by itself.
+CROWDED_REST: Final = timedelta(minutes=1)
+_SAME: Final = timedelta(seconds=1)
 
 
 class OpenLanes:
@@ -16,6 +22,7 @@ class OpenLanes:
         self._lanes: dict[tuple[str, PoolId], Lane] = {}
         self._lane_of: dict[LineId, Lane] = {}
         self._crowd: Crowd[Line] = Crowd(limit)
+        self._crowded_until = datetime.min.replace(tzinfo=UTC)
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -51,6 +58,16 @@ class OpenLanes:
             lane = self._lanes[key] = make(site, line.key.pool)
         self._lane_of[line.id] = lane
         return lane
+
+    def crowded_until(self, now: datetime) -> datetime:
+        """Return until when a line rests that finds no room at ``now``.
+
+        The same for all of about a second: there may be a hundred thousand.
+        """
+        until = now + CROWDED_REST
+        if abs(until - self._crowded_until) >= _SAME:
+            self._crowded_until = until
+        return self._crowded_until
 
     def leave(self, line: Line) -> Lane | None:
         """Take ``line`` out of the lane that it is in, if it is, and return that."""

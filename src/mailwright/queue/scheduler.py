@@ -11,7 +11,7 @@ a few deliveries of each line carry the reply, the others keep their due time.
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Final
 
@@ -40,8 +40,6 @@ logger = logging.getLogger(__name__)
 UNWRITTEN_PAUSE_S: Final = 1.0
 #: Lines that are started or woken before others get their turn: a few milliseconds.
 LINES_AT_ONCE: Final = 500
-#: When a line that found no room for a lane looks for it by itself.
-CROWDED_REST: Final = timedelta(minutes=1)
 
 
 class Scheduler:
@@ -361,7 +359,8 @@ class Scheduler:
             return
         lane = self._lanes.join(line, site, self._open)
         if lane is None:
-            line.rest(self._tools.clock.now() + CROWDED_REST, "too many lanes")
+            until = self._lanes.crowded_until(self._tools.clock.now())
+            line.rest(until, "too many lanes")
             self.park(line)
             return
         lane.add(line)
