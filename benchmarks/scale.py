@@ -76,6 +76,7 @@ class Figures:
     watched_s: float = 0.0
     lanes_max: int = 0
     lookups_max: int = 0
+    lookups_left: int = 0
     loop: dict[str, Any] = field(default_factory=dict)
     pull_ms: dict[str, float] = field(default_factory=dict)
 
@@ -174,7 +175,8 @@ async def _watch(node: Watched, figures: Figures, watch_s: float) -> None:
         await asyncio.sleep(1)
         found = await metrics_of(node.http)
         figures.lanes_max = max(figures.lanes_max, int(found["mailwright_lanes"]))
-        figures.lookups_max = max(figures.lookups_max, int(found["mailwright_lookups"]))
+        figures.lookups_left = int(found["mailwright_lookups"])
+        figures.lookups_max = max(figures.lookups_max, figures.lookups_left)
     figures.watched_s = time.perf_counter() - node.started_at
 
 
@@ -219,7 +221,7 @@ def main() -> None:
     parser.add_argument("--recipients", type=int, default=1_000_000)
     parser.add_argument("--domains", type=int, default=40_000, help="small ones")
     parser.add_argument("--events", type=int, default=1_000_000, help="of history")
-    parser.add_argument("--watch", type=float, default=30.0, help="seconds")
+    parser.add_argument("--watch", type=float, default=60.0, help="seconds")
     parser.add_argument("--json", action="store_true")
     parser.add_argument(
         "--folder", type=Path, help="kept; the load in it is used again"
@@ -253,7 +255,8 @@ node {figures.rss_max_mb:.0f} MB at most, with its processes \
 {figures.rss_with_processes_mb:.0f} MB
 delivered        {figures.delivered} in {figures.watched_s:.0f} s
 lanes, look-ups  {figures.lanes_max}, {figures.lookups_max} at most; \
-{figures.sites} sites looked up
+{figures.sites} sites looked up, \
+{figures.lookups_left} look-ups left
 loop             late by {loop["late_max_ms"]} ms at most (p99 {loop["late_p99_ms"]}), \
 busy for {loop["busy_max_ms"]} ms at most (p99 {loop["busy_p99_ms"]})
 pull             p50 {pull["wall_p50"]} ms, p99 {pull["wall_p99"]} ms; \
