@@ -142,11 +142,11 @@ async def run(folder: Path, size: Size) -> Row:
         control.is_stalled(share) and control.middle > most_ms,
         {
             "windows": len(found.windows),
-            "stall_median_ms": found.middle,
+            "stall_median_ms": round(found.middle, 2),
             "stall_max_ms": max(found.windows),
             "over_250_ms": found.stalls,
             "within_20_ms": sum(each <= STALL_MOST_MS for each in found.windows),
-            "control_median_ms": control.middle,
+            "control_median_ms": round(control.middle, 1),
         },
         tuple(complaints),
     )
