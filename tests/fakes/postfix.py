@@ -3,11 +3,12 @@
 import asyncio
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import trustme
 from fakes.privileges import missing
 
 START_S = 240.0
+_CHANCE = random.SystemRandom()
 #: What its certificates are for.
 NAME = "peer.example"
 #: Who owns what Postfix writes.
@@ -103,9 +105,13 @@ class Postfix:
         return path.read_text() if path.exists() else ""
 
     @property
-    def pid_file(self) -> Path:
-        """Where its master wrote its process id."""
-        return self.folder / "spool" / "pid" / "master.pid"
+    def master(self) -> int | None:
+        """The process id of its master; ``None``: it has not started yet."""
+        try:
+            text = (self.folder / "spool" / "pid" / "master.pid").read_text()
+        except FileNotFoundError:
+            return None
+        return int(text) if text.strip() else None
 
     @property
     def letters(self) -> list[bytes]:
@@ -182,9 +188,19 @@ async def running_postfix(
         error.add_note(postfix.log)
         raise
     finally:
-        # What runs is a script that waits for the master, which ends its own family.
-        if running.returncode is None:
-            os.kill(int(postfix.pid_file.read_text()), signal.SIGTERM)
+        await _end(running, postfix)
+
+
+async def _end(running: asyncio.subprocess.Process, postfix: Postfix) -> None:
+    """End the master, which ends its own family; a script waits for it."""
+    async with asyncio.timeout(START_S):
+        while running.returncode is None:
+            # It may be ended while it starts: it says its number a moment later.
+            if (number := postfix.master) is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGTERM)
+                break
+            await asyncio.sleep(0.05)
         await running.wait()
 
 
@@ -271,9 +287,18 @@ def _make_folder(folder: Path) -> None:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+    """Return a port that was free a moment ago.
+
+    It takes seconds until it is used, while other tests run: it is none of those that the
+    system gives to whoever wants any.
+    """
+    first_given = int(
+        Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
+    )
+    while True:
+        port = _CHANCE.randrange(min(10_000, first_given - 1000), first_given)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 async def _wait_open(port: int) -> None:
